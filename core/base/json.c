@@ -1,0 +1,313 @@
+#include "base/json.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/buf.h"
+
+/* jansson's own limit on depth is far above ours and costs C stack: count brackets first. */
+static int check_depth(const char *text, size_t len, const char *what, struct gt_error *err)
+{
+	int depth = 0;
+	bool quoted = false;
+	for (size_t i = 0; i < len; i++) {
+		char c = text[i];
+		if (quoted) {
+			if (c == '\\')
+				i++;
+			else if (c == '"')
+				quoted = false;
+		} else if (c == '"') {
+			quoted = true;
+		} else if (c == '{' || c == '[') {
+			if (++depth > GT_JSON_MAX_DEPTH)
+				return gt_fail(err, GT_INVALID, "%s: JSON is nested deeper than %d levels", what,
+					       GT_JSON_MAX_DEPTH);
+		} else if (c == '}' || c == ']') {
+			depth--;
+		}
+	}
+	return 0;
+}
+
+json_t *gt_json_parse(const char *text, size_t len, const char *what, struct gt_error *err)
+{
+	if (check_depth(text, len, what, err) < 0)
+		return NULL;
+	json_error_t reason;
+	json_t *value = json_loadb(text, len, JSON_DECODE_ANY, &reason);
+	if (!value)
+		gt_fail(err, GT_INVALID, "%s is not valid JSON: line %d, column %d: %s", what, reason.line,
+			reason.column, reason.text);
+	return value;
+}
+
+json_t *gt_json_get(const json_t *object, const char *name)
+{
+	json_t *value = json_object_get(object, name);
+	if (value)
+		return value;
+	const char *key;
+	json_object_foreach((json_t *)(uintptr_t)object, key, value)
+	{
+		if (strcasecmp(key, name) == 0)
+			return value;
+	}
+	return NULL;
+}
+
+/* Returns the field, or NULL where it is absent or null. */
+static json_t *present(const json_t *object, const char *name)
+{
+	json_t *value = gt_json_get(object, name);
+	return json_is_null(value) ? NULL : value;
+}
+
+static int wrong_type(struct gt_error *err, const char *name, const char *wanted)
+{
+	return gt_fail(err, GT_INVALID, "field %s must be %s", name, wanted);
+}
+
+int gt_json_string(const json_t *object, const char *name, const char **out, struct gt_error *err)
+{
+	json_t *value = present(object, name);
+	if (value && !json_is_string(value))
+		return wrong_type(err, name, "a string");
+	if (value)
+		*out = json_string_value(value);
+	return 0;
+}
+
+int gt_json_int(const json_t *object, const char *name, int64_t *out, struct gt_error *err)
+{
+	json_t *value = present(object, name);
+	if (value && !json_is_integer(value))
+		return wrong_type(err, name, "a whole number");
+	if (value)
+		*out = json_integer_value(value);
+	return 0;
+}
+
+int gt_json_bool(const json_t *object, const char *name, bool *out, struct gt_error *err)
+{
+	json_t *value = present(object, name);
+	if (value && !json_is_boolean(value))
+		return wrong_type(err, name, "true or false");
+	if (value)
+		*out = json_is_true(value);
+	return 0;
+}
+
+int gt_json_object(const json_t *object, const char *name, json_t **out, struct gt_error *err)
+{
+	json_t *value = present(object, name);
+	if (value && !json_is_object(value))
+		return wrong_type(err, name, "an object");
+	if (value)
+		*out = value;
+	return 0;
+}
+
+int gt_json_array(const json_t *object, const char *name, json_t **out, struct gt_error *err)
+{
+	json_t *value = present(object, name);
+	if (value && !json_is_array(value))
+		return wrong_type(err, name, "a list");
+	if (value)
+		*out = value;
+	return 0;
+}
+
+void gt_strings_add(struct gt_strings *list, const char *text)
+{
+	list->items = gt_xrealloc(list->items, (list->count + 2) * sizeof *list->items);
+	list->items[list->count++] = gt_xstrdup(text);
+	list->items[list->count] = NULL;
+	list->set = true;
+}
+
+void gt_strings_free(struct gt_strings *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		free(list->items[i]);
+	free(list->items);
+	*list = (struct gt_strings){ 0 };
+}
+
+int gt_strings_copy(struct gt_strings *to, const struct gt_strings *from)
+{
+	gt_strings_free(to);
+	to->set = from->set;
+	for (size_t i = 0; i < from->count; i++)
+		gt_strings_add(to, from->items[i]);
+	return 0;
+}
+
+json_t *gt_strings_to_json(const struct gt_strings *list)
+{
+	if (!list->set && !list->count)
+		return json_null();
+	json_t *array = json_array();
+	for (size_t i = 0; i < list->count; i++)
+		json_array_append_new(array, json_string(list->items[i]));
+	return array;
+}
+
+static int decode_strings(const json_t *value, const struct gt_json_field *field, struct gt_strings *list,
+			  struct gt_error *err)
+{
+	gt_strings_free(list);
+	if (json_is_string(value) && field->type == GT_JSON_STRING_OR_LIST) {
+		gt_strings_add(list, json_string_value(value));
+		return 0;
+	}
+	if (!json_is_array(value))
+		return wrong_type(err, field->name, "a list of strings");
+	list->set = true;
+	for (size_t i = 0; i < json_array_size(value); i++) {
+		const char *text = json_string_value(json_array_get(value, i));
+		if (!text)
+			return wrong_type(err, field->name, "a list of strings");
+		gt_strings_add(list, text);
+	}
+	return 0;
+}
+
+static int decode_field(json_t *value, const struct gt_json_field *field, void *member, struct gt_error *err)
+{
+	switch (field->type) {
+	case GT_JSON_STRING:
+		if (!json_is_string(value))
+			return wrong_type(err, field->name, "a string");
+		free(*(char **)member);
+		*(char **)member = gt_xstrdup(json_string_value(value));
+		return 0;
+	case GT_JSON_INT:
+		if (!json_is_integer(value))
+			return wrong_type(err, field->name, "a whole number");
+		*(int64_t *)member = json_integer_value(value);
+		return 0;
+	case GT_JSON_BOOL:
+		if (!json_is_boolean(value))
+			return wrong_type(err, field->name, "true or false");
+		*(bool *)member = json_is_true(value);
+		return 0;
+	case GT_JSON_OPT_INT:
+		if (!json_is_integer(value))
+			return wrong_type(err, field->name, "a whole number");
+		*(struct gt_opt_int *)member = (struct gt_opt_int){ json_integer_value(value), true };
+		return 0;
+	case GT_JSON_OPT_BOOL:
+		if (!json_is_boolean(value))
+			return wrong_type(err, field->name, "true or false");
+		*(struct gt_opt_int *)member = (struct gt_opt_int){ json_is_true(value), true };
+		return 0;
+	case GT_JSON_STRINGS:
+	case GT_JSON_STRING_OR_LIST:
+		return decode_strings(value, field, member, err);
+	case GT_JSON_RAW:
+		json_decref(*(json_t **)member);
+		*(json_t **)member = json_deep_copy(value);
+		return 0;
+	case GT_JSON_STRUCT:
+		if (!json_is_object(value))
+			return wrong_type(err, field->name, "an object");
+		if (gt_json_decode(value, field->nested, member, err) < 0)
+			return gt_context(err, "%s", field->name);
+		return 0;
+	}
+	return 0;
+}
+
+int gt_json_decode(const json_t *object, const struct gt_json_field *fields, void *base, struct gt_error *err)
+{
+	if (!json_is_object(object))
+		return gt_fail(err, GT_INVALID, "a JSON object is wanted");
+	for (const struct gt_json_field *field = fields; field->name; field++) {
+		json_t *value = present(object, field->name);
+		if (value && decode_field(value, field, (char *)base + field->offset, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static json_t *encode_field(const struct gt_json_field *field, const void *member)
+{
+	switch (field->type) {
+	case GT_JSON_STRING: {
+		const char *text = *(char *const *)member;
+		return text || !field->omit_empty ? json_string(text ? text : "") : NULL;
+	}
+	case GT_JSON_INT:
+		return json_integer(*(const int64_t *)member);
+	case GT_JSON_BOOL:
+		return json_boolean(*(const bool *)member);
+	case GT_JSON_OPT_INT: {
+		const struct gt_opt_int *opt = member;
+		return opt->set ? json_integer(opt->value) : json_null();
+	}
+	case GT_JSON_OPT_BOOL: {
+		const struct gt_opt_int *opt = member;
+		return opt->set ? json_boolean(opt->value != 0) : json_null();
+	}
+	case GT_JSON_STRINGS:
+	case GT_JSON_STRING_OR_LIST:
+		return gt_strings_to_json(member);
+	case GT_JSON_RAW: {
+		json_t *value = *(json_t *const *)member;
+		return value ? json_deep_copy(value) : json_null();
+	}
+	case GT_JSON_STRUCT:
+		return gt_json_encode(field->nested, member);
+	}
+	return NULL;
+}
+
+static bool is_zero(const json_t *value)
+{
+	return json_is_null(value) || json_is_false(value) ||
+	       (json_is_string(value) && json_string_length(value) == 0) ||
+	       (json_is_integer(value) && json_integer_value(value) == 0) ||
+	       (json_is_array(value) && json_array_size(value) == 0) ||
+	       (json_is_object(value) && json_object_size(value) == 0);
+}
+
+json_t *gt_json_encode(const struct gt_json_field *fields, const void *base)
+{
+	json_t *object = json_object();
+	for (const struct gt_json_field *field = fields; field->name; field++) {
+		json_t *value = encode_field(field, (const char *)base + field->offset);
+		if (!value || (field->omit_empty && is_zero(value)))
+			json_decref(value);
+		else
+			json_object_set_new_nocheck(object, field->name, value);
+	}
+	return object;
+}
+
+void gt_json_release(const struct gt_json_field *fields, void *base)
+{
+	for (const struct gt_json_field *field = fields; field->name; field++) {
+		void *member = (char *)base + field->offset;
+		switch (field->type) {
+		case GT_JSON_STRING:
+			free(*(char **)member);
+			*(char **)member = NULL;
+			break;
+		case GT_JSON_STRINGS:
+		case GT_JSON_STRING_OR_LIST:
+			gt_strings_free(member);
+			break;
+		case GT_JSON_RAW:
+			json_decref(*(json_t **)member);
+			*(json_t **)member = NULL;
+			break;
+		case GT_JSON_STRUCT:
+			gt_json_release(field->nested, member);
+			break;
+		default:
+			break;
+		}
+	}
+}
