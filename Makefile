@@ -1,0 +1,161 @@
+# Gantry. One make for the whole house; every folder's *.c are found, so adding a file needs no line here.
+#
+#   make                       build everything below $(BUILD)
+#   make test                  unit and integration tests (root, Debian 12)
+#   make unit | integration    one of them
+#   make BUILD=build/asan SAN=address,undefined     a sanitizer build (also SAN=thread)
+#   make install DESTDIR= PREFIX=/usr/local         and uninstall
+#   make lint                  clang-tidy and cppcheck
+
+VERSION := 0.1.0
+BUILD   ?= build/release
+PREFIX  ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(if $(filter /usr,$(PREFIX)),/lib,$(PREFIX)/lib)/systemd/system
+LIBEXEC := $(PREFIX)/lib/gantry
+SHARE   := $(PREFIX)/share/gantry
+CC      ?= gcc
+SAN     ?=
+
+CPPFLAGS += -D_GNU_SOURCE -Icore -Isdk -DGANTRY_VERSION='"$(VERSION)"' \
+	    -DGANTRY_LIBEXEC='"$(LIBEXEC)"' -DGANTRY_SHARE='"$(SHARE)"' -DGANTRY_SYSCONF='"$(SYSCONFDIR)/gantry"'
+CFLAGS   ?= -O2 -g
+ALL_CFLAGS = -std=gnu17 $(CFLAGS) -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
+	   -Wformat=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection -fno-strict-aliasing \
+	   -MMD -MP
+ifeq ($(SAN),)
+CPPFLAGS += -D_FORTIFY_SOURCE=2
+STATIC   := -static
+else
+ALL_CFLAGS += -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined -DGT_SANITIZED=1
+SANFLAGS := -fsanitize=$(SAN)
+STATIC   :=
+endif
+LDFLAGS  += -Wl,-z,relro,-z,now -Wl,--as-needed
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+# ---- modules: one archive for each folder of core/ ----
+MODULES := base config store driver image build runtime engine api
+sources  = $(sort $(wildcard $(1)/*.c) $(wildcard $(1)/*/*.c))
+objects  = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+archive  = $(BUILD)/lib/$(1).a
+src_of   = $(call sources,core/$(1))
+$(foreach m,$(MODULES),$(eval $(BUILD)/lib/$(m).a: $(call objects,$(call src_of,$(m)))))
+SHIM_CLIENT := $(wildcard core/shim/client*.c)
+SHIM_SRC    := $(filter-out $(SHIM_CLIENT),$(call src_of,shim))
+$(BUILD)/lib/shimclient.a: $(call objects,$(SHIM_CLIENT))
+$(BUILD)/lib/shim.a: $(call objects,$(filter-out core/shim/main.c,$(SHIM_SRC)))
+$(BUILD)/lib/fshelper.a: $(call objects,$(filter-out core/fshelper/main.c,$(call src_of,fshelper)))
+CLI_SRC := $(call sources,cli)
+$(BUILD)/lib/cli.a: $(call objects,$(filter-out cli/main.c,$(CLI_SRC)))
+ARCHIVES := $(foreach m,$(MODULES) shimclient shim fshelper cli,$(BUILD)/lib/$(m).a)
+
+$(ARCHIVES):
+	@mkdir -p $(@D)
+	@rm -f $@
+	@ar rcs $@ $(filter %.o,$^)
+
+$(BUILD)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	@echo "  CC      $<"
+	@$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -fPIE -c $< -o $@
+
+# ---- programs ----
+DAEMON_LIBS := -lmicrohttpd -larchive -lcurl -lseccomp -linih -lcrypto -lz -lzstd -lisal -ljansson -ldl -lpthread
+PROGRAMS := $(addprefix $(BUILD)/bin/,gantryd gantry) $(addprefix $(BUILD)/libexec/,gantry-shim gantry-init gantry-fs)
+link = @mkdir -p $(@D); echo "  LD      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS)
+DAEMON_PARTS := $(call archive,api) $(call archive,engine) $(call archive,build) $(call archive,image) \
+	$(call archive,driver) $(call archive,shimclient) $(call archive,runtime) $(call archive,store) \
+	$(call archive,config) $(call archive,base)
+
+$(BUILD)/bin/gantryd: $(call objects,$(call src_of,daemon)) $(DAEMON_PARTS)
+	$(link) -pie -rdynamic -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(DAEMON_LIBS)
+$(BUILD)/bin/gantry: $(call objects,cli/main.c) $(call archive,cli) $(call archive,base)
+	$(link) -pie -o $@ $^ -lsmartcols -lhttp_parser -ljansson -ldl -lpthread
+$(BUILD)/libexec/gantry-shim: $(call objects,core/shim/main.c) $(call archive,shim) $(call archive,runtime) $(call archive,base)
+	$(link) $(STATIC) -o $@ $^ -ljansson -lseccomp
+$(BUILD)/libexec/gantry-init: $(call objects,$(call src_of,init))
+	$(link) $(STATIC) -o $@ $^
+$(BUILD)/libexec/gantry-fs: $(call objects,core/fshelper/main.c) $(call archive,fshelper) $(call archive,base)
+	$(link) -pie -o $@ $^ -larchive -lcap -ljansson -lpthread
+
+# ---- drivers: one shared object for each folder of plugins/ that has sources ----
+PLUGINS := $(sort $(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/*.c))))
+LIBS_net-bridge := -lnl-route-3 -lnl-3 -lnftables
+LIBS_net-macvlan := -lnl-route-3 -lnl-3
+LIBS_net-overlay := -lnl-route-3 -lnl-3 -lcurl -ljansson
+PLUGIN_FILES := $(PLUGINS:%=$(BUILD)/plugins/%.so)
+PLUGIN_CPPFLAGS = $(filter-out -Icore,$(CPPFLAGS)) -I/usr/include/libnl3
+
+define plugin_rule
+$(BUILD)/plugins/$(1).so: $(patsubst %.c,$(BUILD)/pic/%.o,$(wildcard plugins/$(1)/*.c))
+	@mkdir -p $$(@D)
+	@echo "  LD      $$@"
+	@$$(CC) $$(ALL_CFLAGS) $$(LDFLAGS) -shared -o $$@ $$^ $$(LIBS_$(1)) -lpthread
+endef
+$(foreach p,$(PLUGINS),$(eval $(call plugin_rule,$(p))))
+$(BUILD)/pic/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	@echo "  CC      $<"
+	@$(CC) $(PLUGIN_CPPFLAGS) $(ALL_CFLAGS) -fPIC -fvisibility=hidden -c $< -o $@
+
+# ---- the embedded image ----
+$(BUILD)/share/busybox.tar: $(BUILD)/tools/mkembedded /bin/busybox
+	@mkdir -p $(@D)
+	$(BUILD)/tools/mkembedded /bin/busybox $@
+$(BUILD)/tools/mkembedded: $(call objects,scripts/mkembedded.c) $(call archive,base)
+	$(link) -pie -o $@ $^ -larchive -lcrypto -ljansson
+
+all: $(PROGRAMS) $(PLUGIN_FILES) $(BUILD)/share/busybox.tar
+
+# ---- tests ----
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
+UNIT_HELPERS := $(call objects,$(filter-out $(wildcard tests/unit/test_*.c),$(wildcard tests/unit/*.c)))
+$(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_HELPERS) $(ARCHIVES)
+	$(link) -rdynamic -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
+		$(DAEMON_LIBS) -lsmartcols -lhttp_parser -lcap -lcmocka
+# Broken and foreign drivers for the loader's tests.
+TEST_PLUGINS := $(patsubst tests/data/plugins/%.c,$(BUILD)/tests/plugins/%.so,$(wildcard tests/data/plugins/*.c))
+$(BUILD)/tests/plugins/%.so: tests/data/plugins/%.c
+	@mkdir -p $(@D)
+	@$(CC) $(PLUGIN_CPPFLAGS) $(ALL_CFLAGS) -fPIC -shared -o $@ $<
+.SECONDARY:
+
+unit: all $(UNIT_TESTS) $(TEST_PLUGINS)
+	@GT_BUILD=$(abspath $(BUILD)) scripts/run-unit-tests $(UNIT_TESTS)
+integration: all
+	@GT_BUILD=$(abspath $(BUILD)) /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/integration $(PYTEST_ARGS)
+test: unit integration
+
+# ---- lint ----
+LINT_SRC = $(foreach m,$(MODULES) shim fshelper init daemon,$(call src_of,$(m))) $(CLI_SRC) $(wildcard plugins/*/*.c)
+lint:
+	scripts/lint $(LINT_SRC)
+
+# ---- install ----
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBEXEC)/plugins $(DESTDIR)$(SHARE) $(DESTDIR)$(PREFIX)/include/gantry \
+		$(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/gantry/conf.d
+	install -m 755 $(BUILD)/bin/gantryd $(BUILD)/bin/gantry $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(BUILD)/libexec/gantry-shim $(BUILD)/libexec/gantry-init $(BUILD)/libexec/gantry-fs $(DESTDIR)$(LIBEXEC)/
+	install -m 644 $(PLUGIN_FILES) $(DESTDIR)$(LIBEXEC)/plugins/
+	install -m 644 $(BUILD)/share/busybox.tar $(DESTDIR)$(SHARE)/
+	install -m 644 sdk/gantry/*.h $(DESTDIR)$(PREFIX)/include/gantry/
+	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' sdk/gantry-sdk.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/gantry-sdk.pc
+	sed 's|@BINDIR@|$(PREFIX)/bin|g' scripts/gantryd.service.in >$(DESTDIR)$(UNITDIR)/gantryd.service
+	test -e $(DESTDIR)$(SYSCONFDIR)/gantry/gantryd.ini || \
+		$(BUILD)/bin/gantryd --config /dev/null --print-config | sed '/^[a-z]/s/^/#/' >$(DESTDIR)$(SYSCONFDIR)/gantry/gantryd.ini
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/gantryd $(DESTDIR)$(PREFIX)/bin/gantry $(DESTDIR)$(UNITDIR)/gantryd.service \
+		$(DESTDIR)$(PREFIX)/lib/pkgconfig/gantry-sdk.pc
+	rm -rf $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(SHARE) $(DESTDIR)$(PREFIX)/include/gantry
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+.PHONY: all unit integration test lint install uninstall clean

@@ -1,0 +1,77 @@
+/*
+ * driver.h - drivers as the engine sees them: loaded, checked, found by kind and name, called.
+ *
+ * loader.c opens the shared objects of config's plugin_dir, checks file, symbol, version, sizes, names and INI keys,
+ * and refuses what is wrong with the exact reason (a warning; the daemon goes on without it). The calls below
+ * fill in struct sizes, a deadline, and turn a driver's error into ours: "driver NAME: MESSAGE".
+ *
+ * Thread safe. A gt_driver lives as long as the gt_drivers it came from. An op that the driver lacks fails with
+ * GT_UNSUPPORTED.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "config/config.h"
+#include "gantry/plugin.h"
+
+struct gt_drivers;
+struct gt_driver;
+
+/* event: passed on from host->event(); may be NULL. */
+typedef void (*gt_driver_event)(void *arg, const char *driver, const char *object, const char *action, const char *detail);
+
+int gt_drivers_load(const struct gt_config *config, gt_driver_event event, void *event_arg, struct gt_drivers **drivers,
+		    struct gt_error *err);
+void gt_drivers_free(struct gt_drivers *drivers);
+/* Makes host->cancelled() true for every call: the daemon is going down. */
+void gt_drivers_cancel(struct gt_drivers *drivers);
+/* Checks [plugin.*] sections against the declarations of the plugins that are there, without open(). For --check-config. */
+int gt_drivers_check(const struct gt_config *config, struct gt_error *err);
+
+/* GT_NOT_FOUND: `no network driver named "x" is loaded (there are: bridge, host)`. */
+struct gt_driver *gt_driver_find(struct gt_drivers *drivers, enum gantry_kind kind, const char *name, struct gt_error *err);
+const char *gt_driver_name(const struct gt_driver *driver);
+uint64_t gt_driver_capabilities(const struct gt_driver *driver);
+/* Names of one kind, sorted: a JSON array. And all plugins with version, path, drivers, refusals: for `info` and `plugin ls`. */
+json_t *gt_driver_names(struct gt_drivers *drivers, enum gantry_kind kind);
+json_t *gt_drivers_describe(struct gt_drivers *drivers);
+
+/* Options as a JSON object of strings ({"type":"tmpfs"}; NULL: none). */
+
+/* network */
+int gt_net_create(struct gt_driver *driver, const struct gantry_network *network, struct gt_error *err);
+int gt_net_remove(struct gt_driver *driver, const char *network_id, struct gt_error *err);
+int gt_net_join(struct gt_driver *driver, struct gantry_endpoint *endpoint, int netns_fd, struct gt_error *err);
+int gt_net_leave(struct gt_driver *driver, const char *network_id, const char *endpoint_id, int netns_fd,
+		 struct gt_error *err);
+int gt_net_publish(struct gt_driver *driver, const struct gantry_endpoint *endpoint, const struct gantry_port *ports,
+		   size_t count, struct gt_error *err);
+int gt_net_unpublish(struct gt_driver *driver, const char *network_id, const char *endpoint_id, struct gt_error *err);
+int gt_net_reconcile(struct gt_driver *driver, const struct gantry_endpoint *endpoints, size_t endpoint_count,
+		     const struct gantry_port *ports, const uint32_t *port_owner, size_t port_count,
+		     struct gt_error *err);
+
+/* volume */
+int gt_vol_create(struct gt_driver *driver, const char *name, const json_t *options, struct gt_error *err);
+int gt_vol_remove(struct gt_driver *driver, const char *name, struct gt_error *err);
+int gt_vol_mount(struct gt_driver *driver, const char *name, const char *container_id, bool read_only,
+		 struct gantry_mount *mount, struct gt_error *err);
+int gt_vol_release(struct gt_driver *driver, const char *name, const char *container_id, struct gt_error *err);
+int gt_vol_list(struct gt_driver *driver, gantry_visit visit, void *arg, struct gt_error *err);
+int gt_vol_inspect(struct gt_driver *driver, const char *name, struct gantry_volume_info *info, struct gt_error *err);
+int gt_vol_usage(struct gt_driver *driver, const char *name, struct gantry_usage *usage, struct gt_error *err);
+
+/* storage; parent may be NULL */
+int gt_layer_prepare(struct gt_driver *driver, enum gantry_layer_kind kind, const char *id, const char *parent,
+		     const json_t *options, struct gt_error *err);
+int gt_layer_dir(struct gt_driver *driver, const char *id, struct gantry_layer_dir *dir, struct gt_error *err);
+int gt_layer_commit(struct gt_driver *driver, const char *id, struct gt_error *err);
+int gt_layer_lookup(struct gt_driver *driver, const char *id, bool *sealed, struct gt_error *err);
+int gt_layer_mount(struct gt_driver *driver, const char *id, bool read_only, struct gantry_mount *mount, struct gt_error *err);
+int gt_layer_diff(struct gt_driver *driver, const char *id, gantry_visit_change visit, void *arg, struct gt_error *err);
+int gt_layer_remove(struct gt_driver *driver, const char *id, struct gt_error *err);
+int gt_layer_usage(struct gt_driver *driver, const char *id, struct gantry_usage *usage, struct gt_error *err);
+int gt_layer_list(struct gt_driver *driver, gantry_visit visit, void *arg, struct gt_error *err);

@@ -1,0 +1,214 @@
+/*
+ * internal.h - private to core/engine: the objects, their locks, and what the files of this folder offer each other.
+ *
+ * Locks, in the order in which they are taken:
+ *   1. container->op       a whole life-cycle operation on one container (start, stop, remove, rename, connect, update ...); held
+ *                          across shim and driver calls, which have deadlines. One winner, the others wait or conflict.
+ *   2. engine->networks lock, engine->volumes lock (their own structs: network.c, volume.c)
+ *   3. engine->lock        the tables of containers and execs: look-ups and insertions alone, never held across a call that blocks
+ *   4. container->lock     the fields of one container, short
+ * The monitor thread never takes `op`: it records the exit under container->lock and hands the clean-up to a worker, which takes `op`.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/auto.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "engine/container_config.h"
+#include "engine/engine.h"
+
+struct gt_networks;     /* network.c */
+struct gt_volumes;      /* volume.c */
+struct gt_events;       /* events.c */
+struct gt_monitor;      /* monitor.c: epoll on the shims' event fds */
+struct gt_timers;       /* timer.c */
+struct gt_workers;      /* worker.c: a small pool for what must not hold up the monitor */
+
+struct gt_engine {
+	_Atomic(const struct gt_config *) config;       /* replaced at SIGHUP; old ones stay valid */
+	struct gt_store *store;
+	struct gt_collection *definitions;      /* containers/<id>.json: durable */
+	struct gt_drivers *drivers;
+	struct gt_images *images;
+	struct gt_networks *networks;
+	struct gt_volumes *volumes;
+	struct gt_events *events;
+	struct gt_monitor *monitor;
+	struct gt_timers *timers;
+	struct gt_workers *workers;
+	char *shim_path, *init_path, *fs_helper;
+	char *engine_id;
+	atomic_bool closing;
+
+	pthread_rwlock_t lock;                  /* guards the maps below */
+	struct gt_map containers;               /* id -> struct gt_container */
+	struct gt_map names;                    /* name -> struct gt_container */
+	struct gt_map execs;                    /* id -> struct gt_exec */
+};
+
+enum gt_status { GT_CREATED, GT_RUNNING, GT_PAUSED, GT_RESTARTING, GT_REMOVING, GT_EXITED, GT_DEAD };
+const char *gt_status_name(enum gt_status status);      /* "created", "running", ... */
+
+/* A network endpoint of a container; owned by it. Wanted settings come from NetworkingConfig or connect; the rest is filled at join. */
+struct gt_container_endpoint {
+	char network_id[65];
+	char *network_name;             /* as given; for messages and JSON keys */
+	char id[65];                    /* "" until joined */
+	struct gt_strings aliases, links;
+	char *want_ipv4, *want_ipv6, *want_mac;         /* from the user, NULL: any */
+	json_t *driver_opts;
+	int64_t gw_priority;
+	char mac[18], ipv4[64], ipv6[64], gateway4[64], gateway6[64], host_ifname[16], ifname[16];
+	json_t *ports;                  /* published: Docker's {"80/tcp":[{"HostIp","HostPort"}]}, NULL: none */
+};
+
+/* A mount of a container, as Docker's MountPoint. */
+struct gt_container_mount {
+	char *type;                     /* bind, volume, tmpfs */
+	char *name, *driver;            /* volumes */
+	char *source;                   /* host path, or a volume's mountpoint for people */
+	char *destination;
+	char *mode;                     /* "z", "ro,rprivate" as given */
+	char *propagation;
+	bool rw, no_copy, anonymous, non_recursive, create_source /* binds of -v make a missing source */;
+	char *subpath;
+	int64_t tmpfs_size, tmpfs_mode; /* -1: not given */
+	char *tmpfs_options;
+};
+
+struct gt_container {
+	/* fixed after create */
+	char id[65];
+	struct gt_engine *engine;
+	int64_t created;                        /* ns */
+	struct gt_container_config config;      /* Config, HostConfig (host.* of resources change under `op` + `lock` in update) */
+	char *image_id, *image_name;            /* "sha256:...", as the user wrote it */
+	char *path;                             /* first of args; */
+	struct gt_strings args;                 /* entrypoint + cmd */
+	char *bundle;                           /* <run>/containers/<id> */
+	char *dir;                              /* <root>/containers/<id>: hostname, hosts, resolv.conf, logs */
+	char *log_path;                         /* "" for none */
+	char *cgroup;                           /* "/gantry/<id>" */
+	json_t *networking;                     /* NetworkingConfig as given to create; read by gt_endpoints_reserve */
+
+	pthread_mutex_t op;                     /* see above */
+	pthread_mutex_t lock;                   /* guards all below */
+	pthread_cond_t changed;                 /* broadcast at each change of status, exit, removal */
+	int refs;                               /* atomic by __atomic builtins */
+	char *name;
+	enum gt_status status;
+	bool removed;                           /* out of the tables; the last reference frees it */
+	bool stop_requested;                    /* the user stopped it: restart policies keep quiet */
+	pid_t pid;
+	int64_t started, finished;              /* ns */
+	int exit_code;
+	bool oom;
+	char *error;                            /* why the last start failed */
+	int64_t restart_count;
+	uint64_t exits;                         /* counts exits: for wait's next-exit */
+	struct gt_shim *shim;                   /* while it runs */
+	struct gt_container_endpoint *endpoints;        /* changed under op + lock */
+	size_t endpoint_count;
+	struct gt_container_mount *mounts;              /* fixed after create */
+	size_t mount_count;
+	json_t *health;                         /* Docker's State.Health, NULL without a check; health.c replaces it whole */
+	struct gt_health *health_job;           /* health.c */
+	int *waiting_attach; size_t waiting_attach_count;       /* container_attach.c: sockets that came before start */
+};
+
+/* ---- container.c: tables and references ---- */
+/* A referenced container by id, prefix or name; GT_NOT_FOUND "No such container: REF", GT_INVALID where a prefix is ambiguous. */
+struct gt_container *gt_container_get(struct gt_engine *engine, const char *ref, struct gt_error *err);
+struct gt_container *gt_container_ref(struct gt_container *ctr);
+void gt_container_put(struct gt_container *ctr);
+static inline void gt_auto_container(struct gt_container **slot)
+{
+	if (*slot)
+		gt_container_put(*slot);
+}
+#define AUTO_CONTAINER __attribute__((cleanup(gt_auto_container)))
+/* A NULL-terminated array of referenced containers, newest first; freed with gt_containers_put(). */
+struct gt_container **gt_containers_all(struct gt_engine *engine, size_t *count);
+void gt_containers_put(struct gt_container **list);
+/* Writes definition and state. durable: see store.h (containers with AutoRemove are never durable). Caller holds op. */
+int gt_container_save(struct gt_container *ctr, struct gt_error *err);
+bool gt_container_is_running(struct gt_container *ctr);         /* running or paused; takes lock */
+
+/* ---- events.c ---- */
+/* Emits an event; attributes (stolen, may be NULL) is the Actor's. Does not block. type: "container", "image", "network", "volume", "daemon", "plugin". */
+int gt_events_new(struct gt_engine *engine, struct gt_error *err);
+void gt_events_free(struct gt_engine *engine);
+void gt_event(struct gt_engine *engine, const char *type, const char *action, const char *id, json_t *attributes);
+/* With the container's attributes: image, name, labels; extra (stolen, may be NULL) is merged in. */
+void gt_container_event(struct gt_container *ctr, const char *action, json_t *extra);
+
+/* ---- timer.c, worker.c ---- */
+/* Runs fn(arg) on a worker thread after `delay` ns. Returns an id for gt_timer_cancel, which returns true where fn will not run (arg is the caller's again). */
+uint64_t gt_timer_after(struct gt_engine *engine, int64_t delay, void (*fn)(void *arg), void *arg);
+bool gt_timer_cancel(struct gt_engine *engine, uint64_t id);
+void gt_work(struct gt_engine *engine, void (*fn)(void *arg), void *arg);
+
+/* ---- endpoint.c (networks of a container); callers hold ctr->op ---- */
+int gt_networks_open(struct gt_engine *engine, struct gt_error *err);   /* loads, makes the default networks bridge, host, none */
+void gt_networks_close(struct gt_engine *engine);
+/* Tells the drivers of all networks, with the endpoints of running containers: what else is there goes. After containers are loaded. */
+void gt_networks_reconcile(struct gt_engine *engine);
+/* create: checks HostConfig.NetworkMode and NetworkingConfig, fills ctr->endpoints. */
+int gt_endpoints_reserve(struct gt_container *ctr, struct gt_error *err);
+/* How the OCI network namespace is to be: "new", "host", or the path of another's ("/proc/PID/ns/net"; container:X must run). Caller frees. */
+char *gt_endpoints_netns(struct gt_container *ctr, struct gt_error *err);
+/* start: addresses, driver joins, published ports; all or nothing. */
+int gt_endpoints_join(struct gt_container *ctr, int netns_fd, struct gt_error *err);
+/* exit or failed start: leaves all. netns_fd -1: gone already. Errors are logged: it must go on. */
+void gt_endpoints_leave(struct gt_container *ctr, int netns_fd);
+/* rm: gives back reservations. */
+void gt_endpoints_release(struct gt_container *ctr);
+json_t *gt_endpoints_settings(struct gt_container *ctr);        /* inspect's NetworkSettings */
+json_t *gt_endpoints_list_ports(struct gt_container *ctr);      /* list's Ports */
+json_t *gt_endpoints_summary(struct gt_container *ctr);         /* list's NetworkSettings: {"Networks":{}} */
+/* Contents of /etc/hosts and /etc/resolv.conf; addresses are known after join (the files are bind-mounted: written in place). */
+int gt_endpoints_write_files(struct gt_container *ctr, struct gt_error *err);
+json_t *gt_endpoints_to_json(const struct gt_container *ctr);   /* for the store */
+int gt_endpoints_from_json(struct gt_container *ctr, const json_t *json, struct gt_error *err);
+
+/* ---- volume.c; callers hold ctr->op ---- */
+int gt_volumes_open(struct gt_engine *engine, struct gt_error *err);
+void gt_volumes_close(struct gt_engine *engine);
+/* create: Binds, Mounts, Tmpfs, image and Config Volumes, VolumesFrom -> ctr->mounts, making volumes; undone by
+ * gt_mounts_release(.., remove_anonymous). */
+int gt_mounts_resolve(struct gt_container *ctr, const struct gt_image *image, struct gt_error *err);
+/* start: appends OCI mounts to `mounts` (array), copying image content up into empty volumes first. */
+int gt_mounts_prepare(struct gt_container *ctr, json_t *mounts, struct gt_error *err);
+void gt_mounts_release(struct gt_container *ctr);                       /* exit */
+void gt_mounts_remove(struct gt_container *ctr, bool anonymous);        /* rm: drops users; anonymous: removes these volumes */
+json_t *gt_mounts_inspect(struct gt_container *ctr);                    /* inspect's and list's Mounts */
+json_t *gt_mounts_to_json(const struct gt_container *ctr);
+int gt_mounts_from_json(struct gt_container *ctr, const json_t *json, struct gt_error *err);
+/* For jobs on a container's files: the root (running: pid; else layer mount + volumes). Freed by gt_container_fsroot_free. */
+struct gt_fsroot;
+int gt_container_fsroot(struct gt_container *ctr, struct gt_fsroot *root, struct gt_error *err);
+void gt_container_fsroot_free(struct gt_fsroot *root);
+
+/* ---- health.c ---- */
+void gt_health_started(struct gt_container *ctr);       /* after start; holds op */
+void gt_health_stopped(struct gt_container *ctr);       /* after exit */
+
+/* ---- exec.c, for health.c: runs a command inside and gathers at most `max` bytes of output; -1 on failure to start, GT_TIMEOUT past the deadline (killed). */
+int gt_exec_probe(struct gt_container *ctr, const struct gt_strings *argv, int64_t timeout_ns, int *exit_code, struct gt_buf *output,
+		  size_t max, struct gt_error *err);
+/* exec.c, from monitor.c */
+void gt_exec_exited(struct gt_container *ctr, const struct gt_shim_event *event);
+
+/* ---- filter.c ---- */
+/* Docker's matching helpers. gt_filter_check: refuses keys not in `known` (NULL-closed). gt_filter_match: true where the key is absent or one value equals. */
+int gt_filter_check(const json_t *filters, const char *const *known, struct gt_error *err);
+bool gt_filter_match(const json_t *filters, const char *key, const char *value);
+bool gt_filter_match_labels(const json_t *filters, const char *key, const json_t *labels);      /* "k" or "k=v", all must hold */
+bool gt_filter_has(const json_t *filters, const char *key);

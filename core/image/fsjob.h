@@ -1,0 +1,54 @@
+/*
+ * fsjob.h - work on the files of containers and images, done by a helper process (gantry-fs) in a mount namespace of its own.
+ *
+ * Paths inside are hostile: the helper resolves them with openat2(RESOLVE_IN_ROOT) below the root of the job. Nothing is ever mounted in the host's
+ * mount namespace. Each call here spawns one helper, talks to it over a socket, and reaps it. Thread safe. All block; in_fd/out_fd stay the
+ * caller's.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "gantry/plugin.h"
+
+/* The root file system that a job works on: a running container's (pid > 0: its mount namespace and root), or
+ * mounts made privately: mounts[0] is the root, others (volumes) stand at destinations[i] inside it. */
+struct gt_fsroot {
+	const char *helper;             /* path of gantry-fs */
+	pid_t pid;
+	const struct gantry_mount *const *mounts;
+	const char *const *destinations;
+	size_t count;
+};
+
+struct gt_fs_stat {
+	char *name;             /* last component */
+	int64_t size;
+	uint32_t mode;          /* Go's os.FileMode bits, as X-Docker-Container-Path-Stat has them */
+	int64_t mtime;          /* ns */
+	char *link_target;      /* "" where none */
+};
+void gt_fs_stat_free(struct gt_fs_stat *stat);
+
+/* GT_NOT_FOUND: "Could not find the file PATH in container". */
+int gt_fs_stat(const struct gt_fsroot *root, const char *path, struct gt_fs_stat *stat, struct gt_error *err);
+/* A tar of path (docker cp out): entries named from its last component. A path that ends with "/." names the content. */
+int gt_fs_archive(const struct gt_fsroot *root, const char *path, int out_fd, struct gt_error *err);
+/* Unpacks a tar (plain or compressed) into the directory path. no_overwrite: refuse to replace a directory by a file and the reverse.
+ * uid/gid: chown all to (-1: keep). */
+int gt_fs_extract(const struct gt_fsroot *root, const char *path, int in_fd, bool no_overwrite, int64_t uid, int64_t gid,
+		  struct gt_error *err);
+/* The whole root as a tar (docker export). */
+int gt_fs_export(const struct gt_fsroot *root, int out_fd, struct gt_error *err);
+/* Fills an empty volume from the image: copies the content of `path` of the root, with owners, modes and xattrs, to the directory
+ * that `target` describes, and gives the target the owner and mode of path. Does nothing where target is not empty or path is missing. */
+int gt_fs_copy_up(const struct gt_fsroot *root, const char *path, const struct gantry_mount *target, struct gt_error *err);
+
+/* One layer in and out, below a plain directory (a storage driver's layer_dir). */
+int gt_fs_unpack(const char *helper, const struct gantry_layer_dir *dir, int in_fd, int64_t *size, struct gt_error *err);
+/* changes: [[kind, path], ...] of gt_layer_diff, in order; the root shows the container's view. Writes an OCI layer tar (with .wh. files). */
+int gt_fs_diff_tar(const struct gt_fsroot *root, const json_t *changes, int out_fd, struct gt_error *err);

@@ -1,0 +1,110 @@
+/*
+ * image.h - images: references, config blobs, layers, and the ways in and out of archives.
+ *
+ * An image is its config document, named by its sha256 (the image id). References (repository:tag, repository@digest) point to image
+ * ids. A layer is named by its chain id (OCI image-spec) in the storage driver and counted by the images that use it; its diff id is verified while it is
+ * unpacked, before anything refers to it. On disk: <root>/images/configs/<hex>.json (exact bytes), images/meta/<hex>.json (size, parent, created here,
+ * layers), images/refs.json, images/layers/<chain hex>.json (diff id, parent, size, tar-split not kept).
+ *
+ * Thread safe. One lock for the tables, never held across unpacking. Layers under way are claimed by chain id, so that two loads of one layer meet.
+ * A crash leaves at most unsealed layers and unreferenced configs: gt_images_open() removes them.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/stream.h"
+#include "config/config.h"
+#include "driver/driver.h"
+#include "image/config.h"
+#include "store/store.h"
+
+struct gt_images;
+
+/* "library/busybox:latest" style names: parsed and normalised by Docker's rules. */
+struct gt_reference {
+	char *domain;           /* "docker.io", "localhost:5000" */
+	char *path;             /* "library/busybox" */
+	char *tag;              /* NULL: none given */
+	char *digest;           /* "sha256:..." or NULL */
+};
+int gt_reference_parse(const char *text, struct gt_reference *reference, struct gt_error *err);
+void gt_reference_free(struct gt_reference *reference);
+/* As users see it: "busybox:latest", "localhost:5000/a/b@sha256:...". default_tag adds ":latest" where neither stands. */
+char *gt_reference_familiar(const struct gt_reference *reference, bool default_tag);
+
+/* fs_helper: path of gantry-fs. */
+int gt_images_open(const struct gt_config *config, struct gt_store *store, struct gt_driver *storage, struct gt_images **images,
+		   struct gt_error *err);
+void gt_images_close(struct gt_images *images);
+struct gt_driver *gt_images_storage(struct gt_images *images);
+
+/* A resolved image, a copy that the caller frees with gt_image_free(). While `hold` is not released the image's layers stay. */
+struct gt_image {
+	char id[72];                    /* "sha256:<hex>" */
+	char top_layer[65];             /* chain id, hex; "" for an image without layers */
+	char *architecture, *os, *variant;
+	struct gt_image_config config;
+	json_t *document;               /* the whole config document */
+	int64_t size;                   /* bytes of all layers */
+	int64_t created;                /* ns */
+	struct gt_strings diff_ids;     /* "sha256:..." base first */
+};
+/* By reference, id, or id prefix. GT_NOT_FOUND: "No such image: NAME". */
+int gt_image_find(struct gt_images *images, const char *name, struct gt_image *image, struct gt_error *err);
+void gt_image_free(struct gt_image *image);
+
+/* Containers hold their image's layers: one hold for each container, given back at its removal. Rebuilt at start-up, so not stored. */
+int gt_image_hold(struct gt_images *images, const char *id, const char *holder, struct gt_error *err);
+void gt_image_release(struct gt_images *images, const char *id, const char *holder);
+/* Whether any container holds it, and how many. */
+size_t gt_image_holders(struct gt_images *images, const char *id);
+
+/* Docker's JSON: ImageSummary list (filters: dangling, label, before, since, reference, until), ImageInspect, history. */
+json_t *gt_images_list(struct gt_images *images, bool all, const json_t *filters, bool shared_size, struct gt_error *err);
+json_t *gt_image_inspect(struct gt_images *images, const char *name, struct gt_error *err);
+json_t *gt_image_history(struct gt_images *images, const char *name, struct gt_error *err);
+
+int gt_image_tag(struct gt_images *images, const char *name, const char *repo, const char *tag, struct gt_error *err);
+/* Returns [{"Untagged":...},{"Deleted":...}]. In use by containers or children: GT_CONFLICT unless force (running containers always conflict:
+ * the engine checks that first). */
+json_t *gt_image_remove(struct gt_images *images, const char *name, bool force, bool no_prune, struct gt_error *err);
+json_t *gt_images_prune(struct gt_images *images, const json_t *filters, struct gt_error *err); /* {"ImagesDeleted","SpaceReclaimed"} */
+json_t *gt_images_usage(struct gt_images *images, int64_t *layers_size, struct gt_error *err);  /* as the list, with SharedSize and Containers */
+size_t gt_images_count(struct gt_images *images);
+
+/* Progress of a long operation: message is Docker's JSON ({"status":..., "progressDetail":...,"id":...}); borrowed. May be NULL. */
+struct gt_progress {
+	void (*emit)(void *arg, json_t *message);
+	void *arg;
+};
+
+/* Docker archive or OCI layout, tar, plain or gzip/zstd/xz/bzip2, from in_fd. *loaded: array of names for events. */
+int gt_image_load(struct gt_images *images, int in_fd, struct gt_progress *progress, json_t **loaded, struct gt_error *err);
+/* names: references or ids. The stream is a tar which is both a Docker archive and an OCI layout. */
+struct gt_stream *gt_image_save(struct gt_images *images, const struct gt_strings *names, struct gt_error *err);
+/* A root file system as tar. Returns the id. changes: Dockerfile instructions. repo, tag, message, platform may be NULL. */
+int gt_image_import(struct gt_images *images, int in_fd, const char *repo, const char *tag, const char *message,
+		    const struct gt_strings *changes, const char *platform, struct gt_progress *progress, char id[72],
+		    struct gt_error *err);
+
+/* commit: seals a container's changes as a new layer on `parent` (image id, or NULL). */
+struct gt_image_commit {
+	const char *parent;             /* image id */
+	const char *container_layer;    /* writable layer id in the storage driver */
+	const char *container_id;
+	const char *author, *message, *repo, *tag;      /* NULL: none */
+	struct gt_image_config config;  /* borrowed */
+};
+int gt_image_commit(struct gt_images *images, const struct gt_image_commit *how, char id[72], struct gt_error *err);
+
+/* Writable layers of containers. */
+int gt_image_layer_create(struct gt_images *images, const char *container_id, const char *image_id, const json_t *storage_opt,
+			  struct gt_error *err);
+int gt_image_layer_remove(struct gt_images *images, const char *container_id, struct gt_error *err);
+
+/* Called after start-up with an embedded image file (<libexec>/../share or config): loads it where a fresh store has never had it. */
+int gt_images_load_embedded(struct gt_images *images, const char *path, struct gt_error *err);
