@@ -214,8 +214,17 @@ static int remove_contents(int dirfd, int topfd, int depth, struct gt_error *err
 	return rc < 0 ? -1 : moved;
 }
 
-int gt_remove_tree(int dirfd, const char *name, struct gt_error *err)
+int gt_remove_tree(int dirfd, const char *path, struct gt_error *err)
 {
+	AUTO_CLOSE int parent = -1;
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	if (slash) {
+		AUTO_FREE char *above = gt_xasprintf("%.*s/", (int)(slash - path), path);
+		parent = openat(dirfd, above, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (parent < 0)
+			return errno == ENOENT ? 0 : gt_fail_errno(err, errno, "open %s", above);
+		dirfd = parent;
+	}
 	if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
 		return 0;
 	if (errno != EISDIR)

@@ -41,9 +41,9 @@ int gt_openat2(int dirfd, const char *path, int flags, mode_t mode, uint64_t res
 /* mkdir -p below dirfd; existing directories are fine. */
 int gt_mkdirs(int dirfd, const char *path, mode_t mode, struct gt_error *err);
 
-/* Removes name below dirfd with all that is in it. Never follows a symbolic link and never
- * crosses a mount point; a missing name is no error. */
-int gt_remove_tree(int dirfd, const char *name, struct gt_error *err);
+/* Removes what path's last component names, with all that is in it; the directories above it are the caller's
+ * and trusted. Inside, never follows a symbolic link and never crosses a mount point; a missing path is no error. */
+int gt_remove_tree(int dirfd, const char *path, struct gt_error *err);
 
 /* One message with up to 8 descriptors over a unix socket. gt_recv_fds stores at most *nfds
  * descriptors and sets *nfds; descriptors that do not fit are closed. Return the bytes

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <linux/sched.h>
 #include <pthread.h>
 #include <sched.h>
@@ -34,7 +35,8 @@ static int place_fds(const int *fds, int nfds)
 		if (dup2(high[i], i) < 0)
 			return -1;
 	}
-	return 0;
+	/* What this process itself inherited without O_CLOEXEC goes no further. */
+	return close_range((unsigned)nfds, ~0u, CLOSE_RANGE_CLOEXEC);
 }
 
 /* Runs on its own stack in the parent's memory: async-signal-safe calls only. */
@@ -91,7 +93,8 @@ int gt_spawn(const struct gt_spawn *how, pid_t *pid, int *pidfd, struct gt_error
 		}
 		return gt_fail_sys(err, GT_INTERNAL, failure, "start %s", how->path);
 	}
-	*pid = child;
+	if (pid)
+		*pid = child;
 	if (pidfd)
 		*pidfd = fd;
 	else

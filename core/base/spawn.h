@@ -22,7 +22,7 @@ struct gt_spawn {
 	const char *cwd;                /* NULL: "/" */
 };
 
-/* Starts the program. *pidfd (may be NULL) is the caller's to close; the child is the caller's to reap
+/* Starts the program. pid and pidfd may be NULL; *pidfd is the caller's to close; the child is the caller's to reap
  * (gt_reap). Fails where exec fails, with its errno. Thread safe. */
 int gt_spawn(const struct gt_spawn *how, pid_t *pid, int *pidfd, struct gt_error *err);
 
