@@ -1,0 +1,238 @@
+"""Images in and out: load, save, import, export, commit, tag, rmi, history; and the files of containers: cp and diff."""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import tarfile
+
+import pytest
+
+from harness import IMAGE
+
+
+def tar_of(files):
+    """A tar in memory: {name: bytes | TarInfo}."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, content in files.items():
+            if isinstance(content, tarfile.TarInfo):
+                tar.addfile(content)
+                continue
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return out.getvalue()
+
+
+@pytest.fixture
+def images(daemon):
+    """Removes the images that a test adds."""
+    before = {i["Id"] for i in daemon.json("GET", "/images/json?all=1")}
+    yield daemon
+    daemon.remove_everything()
+    for image in daemon.json("GET", "/images/json?all=1"):
+        if image["Id"] not in before:
+            daemon.api("DELETE", f"/images/{image['Id']}?force=1")
+    after = {i["Id"] for i in daemon.json("GET", "/images/json?all=1")}
+    assert after == before
+
+
+def test_the_embedded_image_is_there_from_the_start(daemon):
+    (image,) = daemon.json("GET", "/images/json")
+    assert image["RepoTags"] == ["gantry/busybox:latest"]
+    inspected = daemon.json("GET", f"/images/{IMAGE}/json")
+    assert inspected["Os"] == "linux" and inspected["Config"]["Cmd"] == ["sh"]
+    assert inspected["Id"] == image["Id"]
+    assert len(daemon.docker("history", "-q", IMAGE).out.split()) >= 1
+
+
+def test_save_and_load_keep_the_image_to_the_byte(images, tmp_path):
+    archive = str(tmp_path / "image.tar")
+    cid = images.docker("create", IMAGE, "true").out.strip()
+    images.docker("cp", "/etc/hostname", f"{cid}:/marker")
+    images.docker("commit", "-c", "ENV MARK=1", "-c", 'CMD ["cat","/marker"]', cid, "test/marked:v1")
+    images.docker("rm", cid)
+    image_id = images.json("GET", "/images/test/marked:v1/json")["Id"]
+    images.docker("save", "-o", archive, "test/marked:v1")
+    with tarfile.open(archive) as tar:
+        names = tar.getnames()
+        assert "manifest.json" in names and "index.json" in names and "oci-layout" in names
+        manifest = json.load(tar.extractfile("manifest.json"))
+        config = tar.extractfile(manifest[0]["Config"]).read()
+        assert "sha256:" + hashlib.sha256(config).hexdigest() == image_id
+        for layer, diff_id in zip(manifest[0]["Layers"], json.loads(config)["rootfs"]["diff_ids"]):
+            assert "sha256:" + hashlib.sha256(tar.extractfile(layer).read()).hexdigest() == diff_id
+    images.docker("rmi", "test/marked:v1")
+    assert images.api("GET", "/images/test/marked:v1/json").status == 404
+    assert "test/marked:v1" in images.docker("load", "-i", archive).out
+    assert images.json("GET", "/images/test/marked:v1/json")["Id"] == image_id
+    with open("/etc/hostname") as f:
+        assert images.docker("run", "--rm", "test/marked:v1").out == f.read()
+
+
+@pytest.mark.parametrize("packer", ["gzip", "zstd", "xz"])
+def test_load_takes_compressed_archives(images, tmp_path, packer):
+    archive = str(tmp_path / "image.tar")
+    images.docker("tag", IMAGE, "test/packed:1")
+    images.docker("save", "-o", archive, "test/packed:1")
+    images.docker("rmi", "test/packed:1")
+    with open(archive, "rb") as plain:
+        packed = subprocess.run([packer, "-c"], stdin=plain, capture_output=True, check=True).stdout
+    assert "test/packed:1" in images.docker("load", stdin=packed).out
+    assert images.docker("run", "--rm", "test/packed:1", "echo", "ok").out == "ok\n"
+
+
+def test_a_damaged_archive_leaves_nothing(images, tmp_path):
+    archive = str(tmp_path / "image.tar")
+    cid = images.docker("create", IMAGE, "true").out.strip()
+    images.docker("cp", "/etc/hostname", f"{cid}:/marker")
+    images.docker("commit", cid, "test/broken:1")
+    images.docker("rm", cid)
+    images.docker("save", "-o", archive, "test/broken:1")
+    images.docker("rmi", "test/broken:1")
+    before = images.json("GET", "/system/df")["LayersSize"]
+    with tarfile.open(archive) as tar:
+        manifest = json.load(tar.extractfile("manifest.json"))
+        victim = tar.getmember(manifest[0]["Layers"][-1])
+    with open(archive, "r+b") as f:
+        f.seek(victim.offset_data + 700)
+        f.write(b"\xff" * 8)
+    result = images.docker("load", "-i", archive, check=False)
+    assert result.code == 1, result
+    assert images.api("GET", "/images/test/broken:1/json").status == 404
+    assert images.json("GET", "/system/df")["LayersSize"] == before
+    for junk in (b"", b"not a tar at all" * 100, open(archive, "rb").read()[:100000]):
+        assert images.docker("load", stdin=junk, check=False).code == 1
+
+
+@pytest.mark.parametrize("name, entry", [
+    ("dotdot", "../../../../../../tmp/gantry-escaped"),
+    ("absolute", "/tmp/gantry-escaped"),
+])
+def test_an_imported_tar_cannot_write_outside(images, name, entry):
+    data = tar_of({entry: b"evil", "ok": b"fine"})
+    result = images.docker("import", "-", f"test/{name}:1", stdin=data, check=False)
+    assert not os.path.exists("/tmp/gantry-escaped")
+    assert result.code in (0, 1)
+
+
+def test_a_symlink_in_a_tar_does_not_lead_outside(images):
+    link = tarfile.TarInfo("way")
+    link.type, link.linkname = tarfile.SYMTYPE, "/tmp"
+    images.docker("import", "-", "test/symlink:1", stdin=tar_of({"way": link, "way/gantry-escaped": b"evil"}), check=False)
+    assert not os.path.exists("/tmp/gantry-escaped")
+
+
+def test_import_and_export(images, tmp_path):
+    cid = images.docker("create", IMAGE, "true").out.strip()
+    tarball = str(tmp_path / "root.tar")
+    images.docker("export", "-o", tarball, cid)
+    images.docker("rm", cid)
+    with tarfile.open(tarball) as tar:
+        assert "bin/busybox" in tar.getnames()
+    iid = images.docker("import", "-c", 'CMD ["echo","imported"]', "-c", "ENV A=b", "-m", "why", tarball, "test/imported:1").out.strip()
+    assert iid.startswith("sha256:")
+    assert images.docker("run", "--rm", "test/imported:1").out == "imported\n"
+    image = images.json("GET", "/images/test/imported:1/json")
+    assert "A=b" in image["Config"]["Env"] and image["Comment"] == "why" and len(image["RootFS"]["Layers"]) == 1
+    assert images.docker("import", "-c", "NONSENSE x", tarball, check=False).code == 1
+
+
+def test_commit_keeps_changes_and_deletions(images):
+    images.docker("run", "--name", "c", "-e", "KEEP=me", IMAGE, "sh", "-c", "echo new > /new; rm /etc/group; mkdir -p /d/e; chown 12:34 /d/e; chmod 4750 /d/e")
+    images.docker("commit", "-a", "An Author", "-m", "a message", "c", "test/commit:1")
+    out = images.docker("run", "--rm", "test/commit:1", "sh", "-c", "cat /new; ls /etc/group 2>&1; stat -c '%u %g %a' /d/e; echo $KEEP").out
+    assert out.splitlines()[0] == "new" and "No such file" in out and "12 34 4750" in out and out.splitlines()[-1] == "me"
+    image = images.json("GET", "/images/test/commit:1/json")
+    assert image["Author"] == "An Author" and len(image["RootFS"]["Layers"]) == 2
+    history = images.json("GET", "/images/test/commit:1/history")
+    assert history[0]["Comment"] == "a message" and "test/commit:1" in history[0]["Tags"]
+    deleted = images.json("DELETE", "/images/test/commit:1?force=1")
+    assert {"Untagged": "test/commit:1"} in deleted and any("Deleted" in d for d in deleted)
+
+
+def test_tags_and_removal(images):
+    images.docker("tag", IMAGE, "a/b:1")
+    images.docker("tag", IMAGE, "localhost:5000/x")
+    tags = images.json("GET", f"/images/{IMAGE}/json")["RepoTags"]
+    assert {"a/b:1", "localhost:5000/x:latest", "gantry/busybox:latest"} == set(tags)
+    assert images.docker("rmi", "a/b:1").out.strip() == "Untagged: a/b:1"
+    assert images.docker("tag", IMAGE, "Bad/Name", check=False).code == 1
+    images.docker("rmi", "localhost:5000/x")
+    assert images.docker("rmi", "a/b:1", check=False).code == 1
+    images.docker("create", "--name", "user", IMAGE)
+    refused = images.docker("rmi", IMAGE, check=False)
+    assert refused.code == 1 and "conflict" in refused.err
+    images.docker("rm", "user")
+
+
+def test_image_list_filters(images):
+    images.docker("tag", IMAGE, "alpha/one:1")
+    images.docker("tag", IMAGE, "alpha/two:2")
+    out = images.docker("images", "--filter", "reference=alpha/*", "--format", "{{.Repository}}:{{.Tag}}").out.split()
+    assert sorted(out) == ["alpha/one:1", "alpha/two:2"]
+    assert images.docker("images", "--filter", "dangling=true", "-q").out == ""
+    assert images.docker("images", "-q", "--no-trunc", "alpha/one").out.strip().startswith("sha256:")
+    images.docker("rmi", "alpha/one:1", "alpha/two:2")
+
+
+# ---- cp and diff ----
+
+def test_cp_in_and_out_of_running_and_stopped(daemon, tmp_path):
+    source = tmp_path / "dir"
+    (source / "sub").mkdir(parents=True)
+    (source / "file").write_text("one")
+    (source / "sub" / "deep").write_text("two")
+    os.symlink("file", source / "link")
+    daemon.docker("run", "-d", "--name", "c", IMAGE, "sleep", "100")
+    for _ in ("running", "stopped"):
+        daemon.docker("cp", str(source), "c:/data")
+        daemon.docker("cp", str(source), "c:/data")
+        target = tmp_path / _
+        daemon.docker("cp", "c:/data", str(target))
+        assert (target / "sub" / "deep").read_text() == "two"
+        assert (target / "dir" / "file").read_text() == "one"
+        assert os.readlink(target / "link") == "file"
+        single = tmp_path / (_ + "-file")
+        daemon.docker("cp", "c:/data/file", str(single))
+        assert single.read_text() == "one"
+        data = daemon.command("docker", "cp", "c:/data/sub", "-").out
+        assert "deep" in data
+        daemon.docker("exec", "c", "rm", "-r", "/data", check=False)
+        daemon.docker("stop", "-t", "0", "c")
+    assert daemon.docker("cp", "c:/missing", str(tmp_path), check=False).code == 1
+    assert daemon.docker("cp", str(source), "c:/missing/way/down", check=False).code == 1
+
+
+def test_cp_does_not_follow_links_out_of_the_container(daemon, tmp_path):
+    daemon.docker("run", "-d", "--name", "c", IMAGE, "sh", "-c", "ln -s /etc /abs; ln -s ../../../../../../../../etc /rel; sleep 100")
+    secret = "/etc/gantry-test-secret"
+    for path in ("abs", "rel"):
+        result = daemon.docker("cp", f"c:/{path}/debian_version", str(tmp_path / path), check=False)
+        assert result.code == 1, result
+    (tmp_path / "payload").write_text("x")
+    daemon.docker("cp", str(tmp_path / "payload"), f"c:/abs/{os.path.basename(secret)}")
+    assert not os.path.exists(secret)
+    assert daemon.docker("exec", "c", "cat", secret).out == "x"
+
+
+def test_cp_reaches_volumes_and_respects_read_only(daemon, tmp_path):
+    (tmp_path / "f").write_text("x")
+    daemon.docker("create", "--name", "c", "-v", "vol:/v", "-v", "vol:/ro:ro", IMAGE)
+    daemon.docker("cp", str(tmp_path / "f"), "c:/v/f")
+    assert daemon.docker("run", "--rm", "-v", "vol:/v", IMAGE, "cat", "/v/f").out == "x"
+    refused = daemon.docker("cp", str(tmp_path / "f"), "c:/ro/g", check=False)
+    assert refused.code == 1 and "read-only" in refused.err
+    daemon.docker("create", "--name", "r", "--read-only", IMAGE)
+    refused = daemon.docker("cp", str(tmp_path / "f"), "r:/g", check=False)
+    assert refused.code == 1 and "read-only" in refused.err
+
+
+def test_diff(daemon):
+    daemon.docker("run", "--name", "c", "-v", "/vol", IMAGE, "sh", "-c",
+                  "echo > /new; rm /etc/group; echo x >> /etc/passwd; mkdir -p /d/e; echo > /vol/unseen")
+    lines = set(daemon.docker("diff", "c").out.strip().splitlines())
+    assert {"A /new", "D /etc/group", "C /etc/passwd", "C /etc", "A /d", "A /d/e"} <= lines
+    assert not any("unseen" in line for line in lines)

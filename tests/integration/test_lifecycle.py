@@ -1,0 +1,324 @@
+"""create, start, stop, kill, restart, wait, rename, remove, inspect, list, top, stats, update, logs, events, exec, attach."""
+
+import json
+import os
+import threading
+import time
+
+import pytest
+
+from harness import IMAGE, wait_until
+
+
+def test_states_follow_each_other(daemon):
+    cid = daemon.docker("create", "--name", "c", IMAGE, "sleep", "100").out.strip()
+    assert daemon.state(cid) == "created"
+    daemon.docker("start", "c")
+    state = daemon.inspect("c")["State"]
+    assert state["Running"] and state["Pid"] > 0 and os.path.exists(f"/proc/{state['Pid']}")
+    daemon.docker("stop", "-t", "1", "c")
+    state = daemon.inspect("c")["State"]
+    assert (state["Status"], state["Pid"], state["ExitCode"]) == ("exited", 0, 137)
+    daemon.docker("restart", "-t", "1", "c")
+    assert daemon.state("c") == "running"
+    daemon.docker("kill", "c")
+    wait_until(lambda: daemon.state("c") == "exited", what="exit")
+    daemon.docker("rm", "c")
+    assert daemon.api("GET", "/containers/c/json").status == 404
+
+
+def test_repeated_start_and_stop_are_not_modified(daemon):
+    daemon.docker("run", "-d", "--name", "c", IMAGE, "sleep", "100")
+    assert daemon.api("POST", "/containers/c/start").status == 304
+    assert daemon.api("POST", "/containers/c/stop?t=0").status == 204
+    assert daemon.api("POST", "/containers/c/stop").status == 304
+    response = daemon.api("POST", "/containers/c/kill")
+    assert response.status == 409 and b"is not running" in response.body
+
+
+def test_stop_sends_the_chosen_signal_first(daemon):
+    script = "trap 'echo got; exit 4' USR1; while true; do sleep 0.05; done"
+    daemon.docker("run", "-d", "--name", "c", "--stop-signal", "USR1", IMAGE, "sh", "-c", script)
+    time.sleep(0.3)
+    begin = time.monotonic()
+    daemon.docker("stop", "c")
+    assert time.monotonic() - begin < 8
+    assert daemon.inspect("c")["State"]["ExitCode"] == 4
+    assert daemon.docker("logs", "c").out == "got\n"
+
+
+def test_a_running_container_is_not_removed_without_force(daemon):
+    daemon.docker("run", "-d", "--name", "c", IMAGE, "sleep", "100")
+    refused = daemon.docker("rm", "c", check=False)
+    assert refused.code == 1 and "running" in refused.err
+    daemon.docker("rm", "-f", "c")
+
+
+def test_wait_conditions(daemon):
+    daemon.docker("create", "--name", "c", IMAGE, "sh", "-c", "sleep 0.3; exit 6")
+    results = {}
+    def wait(condition):
+        results[condition] = daemon.json("POST", f"/containers/c/wait?condition={condition}")["StatusCode"]
+    threads = [threading.Thread(target=wait, args=(c,)) for c in ("next-exit", "removed")]
+    for t in threads:
+        t.start()
+    time.sleep(0.2)
+    assert daemon.json("POST", "/containers/c/wait?condition=not-running")["StatusCode"] == 0
+    daemon.docker("start", "c")
+    threads[0].join(10)
+    assert results == {"next-exit": 6}
+    daemon.docker("rm", "c")
+    threads[1].join(10)
+    assert results["removed"] == 6
+    assert daemon.api("POST", "/containers/c/wait?condition=nonsense").status in (400, 404)
+
+
+def test_rename(daemon):
+    daemon.docker("create", "--name", "old", IMAGE)
+    daemon.docker("create", "--name", "taken", IMAGE)
+    daemon.docker("rename", "old", "new")
+    assert daemon.inspect("new")["Name"] == "/new"
+    assert daemon.api("GET", "/containers/old/json").status == 404
+    assert daemon.api("POST", "/containers/new/rename?name=taken").status == 409
+    assert daemon.api("POST", "/containers/new/rename?name=../x").status == 400
+
+
+def test_references(daemon):
+    cid = daemon.docker("create", "--name", "c", IMAGE).out.strip()
+    for ref in (cid, cid[:12], cid[:7], "c", "/c"):
+        assert daemon.json("GET", f"/containers/{ref.replace('/', '%2F')}/json")["Id"] == cid
+    assert daemon.api("GET", "/containers/nothing/json").status == 404
+    assert json.loads(daemon.api("GET", "/containers/nothing/json").body)["message"] == "No such container: nothing"
+
+
+def test_list_filters(daemon):
+    daemon.docker("run", "-d", "--name", "web1", "--label", "tier=web", "--label", "env=x", IMAGE, "sleep", "100")
+    daemon.docker("run", "-d", "--name", "db1", "--label", "tier=db", IMAGE, "sleep", "100")
+    daemon.docker("run", "--name", "done", "--label", "tier=web", IMAGE, "sh", "-c", "exit 3", check=False)
+
+    def names(*filters, all=False):
+        args = ["ps", "--format", "{{.Names}}"] + (["-a"] if all else [])
+        for f in filters:
+            args += ["--filter", f]
+        return sorted(daemon.docker(*args).out.split())
+
+    assert names() == ["db1", "web1"]
+    assert names(all=True) == ["db1", "done", "web1"]
+    assert names("label=tier=web") == ["web1"]
+    assert names("label=tier=web", all=True) == ["done", "web1"]
+    assert names("label=tier", "label=env") == ["web1"]
+    assert names("name=db") == ["db1"]
+    assert names("status=exited") == ["done"]
+    assert names("exited=3", all=True) == ["done"]
+    assert names("ancestor=" + IMAGE) == ["db1", "web1"]
+    assert names("before=db1") == ["web1"]
+    assert names("since=web1") == ["db1"]
+    assert daemon.docker("ps", "--filter", "nonsense=1", check=False).code == 1
+    assert len(daemon.json("GET", "/containers/json?limit=1")) == 1
+    assert daemon.docker("ps", "-aq", "-n", "1").out.strip() == daemon.inspect("done")["Id"][:12]
+
+
+def test_restart_policies(daemon):
+    daemon.docker("run", "-d", "--name", "f", "--restart", "on-failure:2", IMAGE, "sh", "-c", "echo run; exit 1")
+    wait_until(lambda: daemon.state("f") == "exited" and daemon.inspect("f")["RestartCount"] == 2, 20, "two restarts")
+    assert daemon.docker("logs", "f").out.count("run") == 3
+    daemon.docker("run", "-d", "--name", "a", "--restart", "always", IMAGE, "sleep", "0.2")
+    wait_until(lambda: daemon.inspect("a")["RestartCount"] >= 2, 20, "restarts")
+    daemon.docker("stop", "-t", "0", "a")
+    time.sleep(1)
+    assert daemon.state("a") == "exited"
+
+
+def test_top_shows_the_containers_processes(daemon):
+    daemon.docker("run", "-d", "--name", "c", IMAGE, "sh", "-c", "sleep 77 & wait")
+    titles, *rows = daemon.docker("top", "c").out.strip().splitlines()
+    assert titles.split()[:3] == ["UID", "PID", "PPID"]
+    assert len(rows) == 2 and any("sleep 77" in row for row in rows)
+    body = daemon.json("GET", "/containers/c/top?ps_args=-o%20pid,comm")
+    assert body["Titles"] == ["PID", "COMMAND"]
+
+
+def test_stats_are_measured(daemon):
+    daemon.docker("run", "-d", "--name", "c", "-m", "100m", IMAGE, "sh", "-c", "while true; do :; done")
+    time.sleep(1.2)
+    stats = daemon.json("GET", "/containers/c/stats?stream=0")
+    assert stats["cpu_stats"]["cpu_usage"]["total_usage"] > 500_000_000
+    assert stats["cpu_stats"]["cpu_usage"]["total_usage"] > stats["precpu_stats"]["cpu_usage"]["total_usage"] > 0
+    assert stats["memory_stats"]["limit"] == 100 << 20 and stats["memory_stats"]["usage"] > 0
+    assert stats["pids_stats"]["current"] == 1
+    assert "eth0" in stats["networks"]
+    line = daemon.docker("stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}", "c").out
+    assert line.startswith("c ") and "100MiB" in line
+
+
+def test_update_changes_limits_of_a_running_container(daemon):
+    cid = daemon.docker("run", "-d", "--name", "c", "-m", "100m", IMAGE, "sleep", "100").out.strip()
+    daemon.docker("update", "-m", "200m", "--memory-swap", "300m", "--pids-limit", "33", "c")
+    assert daemon.inspect("c")["HostConfig"]["Memory"] == 200 << 20
+    values = set()
+    for path in daemon.cgroups():
+        for name in ("memory.limit_in_bytes", "memory.max", "pids.max"):
+            if path.endswith(cid) and os.path.exists(f"{path}/{name}"):
+                with open(f"{path}/{name}") as f:
+                    values.add(f.read().strip())
+    assert {str(200 << 20), "33"} <= values
+
+
+# ---- logs ----
+
+def test_logs(daemon):
+    daemon.docker("run", "--name", "c", IMAGE, "sh", "-c", "for i in 1 2 3; do echo out$i; echo err$i >&2; sleep 0.01; done; printf tail")
+    result = daemon.docker("logs", "c")
+    assert result.out == "out1\nout2\nout3\ntail"
+    assert result.err == "err1\nerr2\nerr3\n"
+    assert daemon.docker("logs", "-n", "1", "c").out == "tail"
+    stamped = daemon.docker("logs", "-t", "c").out.splitlines()
+    assert len(stamped) == 4 and stamped[0].split()[0].endswith("Z") and stamped[0].split()[1] == "out1"
+    after = stamped[1].split()[0]
+    assert daemon.docker("logs", "--since", after, "c").out.startswith("out2")
+    assert daemon.docker("logs", "--until", stamped[0].split()[0], "c").out in ("", "out1\n")
+
+
+@pytest.mark.parametrize("driver", ["json-file", "local"])
+def test_logs_follow_until_the_end(daemon, driver):
+    daemon.docker("run", "-d", "--name", "c", "--log-driver", driver, IMAGE, "sh", "-c",
+                  "for i in $(seq 1 30); do echo line$i; sleep 0.02; done")
+    assert daemon.docker("logs", "-f", "c").out.split() == [f"line{i}" for i in range(1, 31)]
+
+
+@pytest.mark.parametrize("driver", ["json-file", "local"])
+def test_logs_rotate_without_a_gap_at_the_end(daemon, driver):
+    daemon.docker("run", "--name", "c", "--log-driver", driver, "--log-opt", "max-size=20k", "--log-opt", "max-file=3", IMAGE,
+                  "seq", "1", "5000")
+    lines = daemon.docker("logs", "c").out.split()
+    assert lines[-1] == "5000" and len(lines) > 100
+    assert lines == [str(i) for i in range(int(lines[0]), 5001)]
+    path = daemon.inspect("c")["LogPath"]
+    if driver == "json-file":
+        files = [name for name in os.listdir(os.path.dirname(path)) if name.startswith(os.path.basename(path))]
+        assert len(files) == 3
+        assert all(os.path.getsize(os.path.join(os.path.dirname(path), name)) <= 21000 for name in files)
+
+
+def test_logs_none_cannot_be_read(daemon):
+    daemon.docker("run", "--name", "c", "--log-driver", "none", IMAGE, "echo", "x")
+    result = daemon.docker("logs", "c", check=False)
+    assert result.code == 1 and "does not support reading" in result.err
+
+
+def test_json_file_is_dockers_format(daemon):
+    daemon.docker("run", "--name", "c", IMAGE, "printf", 'a "quoted" \\\\ \\t\\001 \\303\\251 \\377 line\\n')
+    with open(daemon.inspect("c")["LogPath"], "rb") as f:
+        record = json.loads(f.readline())
+    assert record["stream"] == "stdout" and record["time"].endswith("Z")
+    assert record["log"].startswith('a "quoted" ') and record["log"].endswith("line\n")
+
+
+def test_unknown_log_drivers_and_options_are_refused(daemon):
+    bad = daemon.docker("create", "--log-driver", "nonsense", IMAGE, check=False)
+    assert bad.code == 1 and "nonsense" in bad.err
+    bad = daemon.docker("create", "--log-opt", "colour=red", IMAGE, check=False)
+    assert bad.code == 1 and "colour" in bad.err
+
+
+# ---- exec and attach ----
+
+def test_exec(daemon):
+    daemon.docker("run", "-d", "--name", "c", "-e", "A=1", "-w", "/tmp", IMAGE, "sleep", "100")
+    assert daemon.docker("exec", "c", "sh", "-c", "echo $A; pwd; cat /proc/1/comm").out.split() == ["1", "/tmp", "sleep"]
+    result = daemon.docker("exec", "-e", "A=2", "-w", "/", "-u", "nobody", "c", "sh", "-c", "echo $A; pwd; id -un; exit 11", check=False)
+    assert result.code == 11 and result.out.split() == ["2", "/", "nobody"]
+    assert daemon.docker("exec", "-i", "c", "cat", stdin="through").out == "through"
+    assert daemon.docker("exec", "c", "nonsense", check=False).code in (126, 127)
+    daemon.docker("exec", "-d", "c", "touch", "/made")
+    wait_until(lambda: daemon.docker("exec", "c", "ls", "/made", check=False).code == 0, what="the detached exec")
+    assert daemon.docker("exec", "nobody-there", "true", check=False).code == 1
+
+
+def test_exec_on_a_terminal(daemon):
+    daemon.docker("run", "-d", "--name", "c", IMAGE, "sleep", "100")
+    terminal = daemon.terminal("docker", "exec", "-it", "c", "sh")
+    terminal.expect("#")
+    terminal.send("stty size\n")
+    terminal.expect("24 80")
+    terminal.send("exit 3\n")
+    assert terminal.wait() == 3
+
+
+def test_exec_inspect(daemon):
+    daemon.docker("run", "-d", "--name", "c", IMAGE, "sleep", "100")
+    made = daemon.json("POST", "/containers/c/exec", {"Cmd": ["sh", "-c", "exit 4"], "AttachStdout": True})
+    info = daemon.json("GET", f"/exec/{made['Id']}/json")
+    assert info["Running"] is False and info["ExitCode"] is None and info["ProcessConfig"]["entrypoint"] == "sh"
+    assert daemon.api("POST", f"/exec/{made['Id']}/start", {"Detach": True}).status == 200
+    wait_until(lambda: daemon.json("GET", f"/exec/{made['Id']}/json")["ExitCode"] == 4, what="the exit code")
+    assert daemon.api("POST", f"/exec/{made['Id']}/start", {"Detach": True}).status == 409
+    assert daemon.api("GET", "/exec/unknown/json").status == 404
+
+
+def test_two_clients_attach_to_one_container(daemon):
+    daemon.docker("run", "-di", "--name", "c", IMAGE, "cat")
+    clients = [daemon.popen("docker", "attach", "c", stdin=-1) for _ in range(2)]
+    time.sleep(0.5)
+    clients[0].stdin.write(b"to all\n")
+    clients[0].stdin.flush()
+    time.sleep(0.3)
+    daemon.docker("kill", "c")
+    for client in clients:
+        assert client.communicate(timeout=10)[0] == b"to all\n"
+
+
+# ---- events ----
+
+def test_events_tell_the_life_of_a_container(daemon):
+    begin = time.time()
+    daemon.docker("run", "--name", "c", "--label", "a=b", IMAGE, "sh", "-c", "exit 2", check=False)
+    daemon.docker("rm", "c")
+    out = daemon.docker("events", "--since", f"{begin:.6f}", "--until", f"{time.time() + 0.1:.6f}", "--filter", "type=container",
+                        "--format", "{{json .}}").out
+    events = [json.loads(line) for line in out.splitlines()]
+    actions = [e["Action"] for e in events]
+    assert [a for a in actions if a in ("create", "attach", "start", "die", "destroy")] == ["create", "attach", "start", "die", "destroy"]
+    die = next(e for e in events if e["Action"] == "die")
+    assert die["Actor"]["Attributes"]["exitCode"] == "2" and die["Actor"]["Attributes"]["name"] == "c"
+    assert die["Actor"]["Attributes"]["a"] == "b" and die["Actor"]["Attributes"]["image"] == IMAGE
+
+
+def test_events_stream_live(daemon):
+    stream = daemon.popen("docker", "events", "--filter", "event=start", "--format", "{{.Actor.Attributes.name}}")
+    time.sleep(0.5)
+    daemon.docker("run", "--rm", "--name", "seen", IMAGE, "true")
+    assert stream.stdout.readline().strip() == b"seen"
+    stream.kill()
+    stream.communicate()
+
+
+# ---- health ----
+
+def test_health_checks(daemon):
+    daemon.docker("run", "-d", "--name", "c", "--health-cmd", "test -e /ok", "--health-interval", "200ms", "--health-retries", "2",
+                  IMAGE, "sleep", "100")
+    def health():
+        return daemon.inspect("c")["State"]["Health"]
+    assert health()["Status"] in ("starting", "unhealthy")
+    wait_until(lambda: health()["Status"] == "unhealthy", 15, "unhealthy")
+    assert health()["FailingStreak"] >= 2 and health()["Log"][-1]["ExitCode"] == 1
+    daemon.docker("exec", "c", "touch", "/ok")
+    wait_until(lambda: health()["Status"] == "healthy", 15, "healthy")
+    assert "(healthy)" in daemon.docker("ps").out
+
+
+# ---- prune, df, info, version ----
+
+def test_prune_df_info_and_version(daemon):
+    daemon.docker("run", "--name", "old", IMAGE, "sh", "-c", "head -c 1000000 /dev/zero > /file")
+    assert "Containers" in daemon.docker("system", "df").out
+    usage = daemon.json("GET", "/system/df")
+    assert usage["Containers"][0]["SizeRw"] >= 1000000
+    info = daemon.json("GET", "/info")
+    assert (info["Containers"], info["ContainersStopped"], info["Images"]) == (1, 1, 1)
+    assert info["Driver"] == "overlay" or "overlay" in info["Driver"]
+    pruned = daemon.json("POST", "/containers/prune")
+    assert len(pruned["ContainersDeleted"]) == 1 and pruned["SpaceReclaimed"] >= 1000000
+    assert "1.50" in daemon.docker("version").out
+    assert "Server Version" in daemon.docker("info").out

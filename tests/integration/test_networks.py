@@ -1,0 +1,193 @@
+"""The bridge, host and none networks as users see them: addresses, the way out, published ports, names in files."""
+
+import json
+import socket
+import subprocess
+
+import pytest
+
+from harness import IMAGE, run, wait_until
+
+HTTPD = ["sh", "-c", "mkdir /www; echo served > /www/index.html; httpd -f -p 80 -h /www"]
+
+
+def fetch(daemon, url):
+    return daemon.command("curl", "-s", "-m", "5", url, check=False)
+
+
+def fetched(daemon, url):
+    return wait_until(lambda: fetch(daemon, url).out, 10, f"an answer from {url}")
+
+
+@pytest.fixture
+def outside(daemon):
+    """A second host: a namespace wired to the daemon's, 10.231.0.1 there and 10.231.0.2 here."""
+    name = daemon.name + "o"
+    run("ip", "netns", "add", name)
+    run("ip", "-n", daemon.name, "link", "add", "up0", "type", "veth", "peer", "name", "up0", "netns", name)
+    for ns, address in ((name, "10.231.0.1/24"), (daemon.name, "10.231.0.2/24")):
+        run("ip", "-n", ns, "address", "add", address, "dev", "up0")
+        run("ip", "-n", ns, "link", "set", "up0", "up")
+    run("ip", "-n", name, "link", "set", "lo", "up")
+    yield name
+    run("ip", "netns", "del", name)
+    run("ip", "-n", daemon.name, "link", "del", "up0")
+
+
+def test_an_address_of_the_bridge(daemon):
+    daemon.docker("run", "-d", "--name", "c", IMAGE, "sleep", "100")
+    network = daemon.inspect("c")["NetworkSettings"]["Networks"]["bridge"]
+    subnet = daemon.json("GET", "/networks/bridge")["IPAM"]["Config"][0]
+    assert network["Gateway"] == subnet["Gateway"]
+    shown = daemon.docker("exec", "c", "ip", "-o", "addr", "show", "eth0").out
+    assert f"inet {network['IPAddress']}/{network['IPPrefixLen']}" in shown
+    assert f"default via {network['Gateway']}" in daemon.docker("exec", "c", "ip", "route").out
+    assert network["MacAddress"] in daemon.docker("exec", "c", "cat", "/sys/class/net/eth0/address").out
+
+
+def test_containers_reach_each_other_and_the_gateway(daemon):
+    daemon.docker("run", "-d", "--name", "server", IMAGE, *HTTPD)
+    info = daemon.inspect("server")["NetworkSettings"]["Networks"]["bridge"]
+    wait_until(lambda: daemon.docker("run", "--rm", IMAGE, "wget", "-qO-", f"http://{info['IPAddress']}/", check=False).out == "served\n",
+               what="the other container's answer")
+    assert daemon.docker("run", "--rm", IMAGE, "ping", "-c1", "-W2", info["Gateway"], check=False).code == 0
+
+
+def test_the_way_out_is_masqueraded(daemon, outside):
+    server = subprocess.Popen(["ip", "netns", "exec", outside, "python3", "-c",
+                               "import socket\ns=socket.create_server(('10.231.0.1',7000))\nwhile True:\n c,a=s.accept(); c.sendall(a[0].encode()); c.close()"])
+    try:
+        out = wait_until(lambda: daemon.docker("run", "--rm", IMAGE, "nc", "-w", "3", "10.231.0.1", "7000", check=False).out, what="an answer")
+        assert out == "10.231.0.2"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_published_ports(daemon, outside):
+    daemon.docker("run", "-d", "--name", "web", "-p", "8080:80", "-p", "127.0.0.1:8081:80", IMAGE, *HTTPD)
+    assert fetched(daemon, "http://127.0.0.1:8080/") == "served\n"
+    assert fetched(daemon, "http://10.231.0.2:8080/") == "served\n"
+    assert fetched(daemon, "http://127.0.0.1:8081/") == "served\n"
+    out = run("ip", "netns", "exec", outside, "curl", "-s", "-m", "5", "http://10.231.0.2:8080/").out
+    assert out == "served\n"
+    assert run("ip", "netns", "exec", outside, "curl", "-s", "-m", "2", "http://10.231.0.2:8081/").code != 0
+    assert set(daemon.docker("port", "web").out.split("\n")) >= {"80/tcp -> 0.0.0.0:8080", "80/tcp -> 127.0.0.1:8081"}
+    hairpin = daemon.docker("run", "--rm", IMAGE, "wget", "-qO-", "http://10.231.0.2:8080/", check=False)
+    assert hairpin.out == "served\n"
+    assert "0.0.0.0:8080->80/tcp" in daemon.docker("ps").out
+    daemon.docker("stop", "-t", "0", "web")
+    assert fetch(daemon, "http://127.0.0.1:8080/").code != 0
+
+
+def test_the_clients_address_is_kept(daemon, outside):
+    daemon.docker("run", "-d", "--name", "c", "-p", "9000:9000", IMAGE, "nc", "-lk", "-p", "9000", "-e", "sh", "-c", "env | grep -i peer; netstat -tn | grep 9000")
+    out = wait_until(lambda: run("ip", "netns", "exec", outside, "timeout", "3", "bash", "-c", "cat < /dev/tcp/10.231.0.2/9000").out, what="an answer")
+    assert "10.231.0.1" in out
+
+
+def test_udp_is_published_too(daemon):
+    daemon.docker("run", "-d", "--name", "c", "-p", "5353:53/udp", IMAGE, "nc", "-u", "-lk", "-p", "53", "-e", "cat")
+    script = ("import socket\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);s.settimeout(1)\n"
+              "s.sendto(b'ping',('127.0.0.1',5353));print(s.recv(100).decode())")
+    out = wait_until(lambda: daemon.command("/usr/bin/python3", "-c", script, check=False).out, what="an echo")
+    assert out == "ping\n"
+
+
+def test_ranges_and_ephemeral_ports(daemon):
+    daemon.docker("run", "-d", "--name", "c", "-p", "7000-7002:80-82", "-p", "90", IMAGE, *HTTPD)
+    ports = daemon.inspect("c")["NetworkSettings"]["Ports"]
+    assert [ports[f"{p}/tcp"][0]["HostPort"] for p in (80, 81, 82)] == ["7000", "7001", "7002"]
+    assert 1024 < int(ports["90/tcp"][0]["HostPort"]) < 65536
+    assert fetched(daemon, "http://127.0.0.1:7000/") == "served\n"
+
+
+def test_a_port_in_use_is_told_and_nothing_stays(daemon):
+    daemon.docker("run", "-d", "--name", "first", "-p", "8080:80", IMAGE, *HTTPD)
+    second = daemon.docker("run", "--name", "second", "-p", "8080:80", IMAGE, "true", check=False)
+    assert second.code == 125 and "8080" in second.err
+    assert daemon.state("second") == "created"
+    busy = subprocess.Popen(daemon.in_netns("python3", "-c", "import socket,time\ns=socket.create_server(('0.0.0.0',8090))\nprint('up',flush=True)\ntime.sleep(60)"), stdout=subprocess.PIPE)
+    try:
+        busy.stdout.readline()
+        third = daemon.docker("run", "--rm", "-p", "8090:80", IMAGE, "true", check=False)
+        assert third.code == 125 and "8090" in third.err
+    finally:
+        busy.kill()
+        busy.wait()
+
+
+def test_ipv6(daemon):
+    daemon.docker("network", "create", "--ipv6", "--subnet", "fd00:77::/64", "--subnet", "10.77.0.0/24", "six")
+    daemon.docker("run", "-d", "--name", "c", "--network", "six", "-p", "[::]:8086:80", IMAGE, "sh", "-c",
+                  "mkdir /www; echo served > /www/index.html; httpd -f -p [::]:80 -h /www")
+    network = daemon.inspect("c")["NetworkSettings"]["Networks"]["six"]
+    assert network["GlobalIPv6Address"].startswith("fd00:77::")
+    assert fetched(daemon, f"http://[{network['GlobalIPv6Address']}]/") == "served\n"
+    gateway = daemon.json("GET", "/networks/six")["IPAM"]["Config"]
+    v6 = next(c["Gateway"] for c in gateway if ":" in c["Gateway"])
+    assert fetched(daemon, f"http://[{v6}]:8086/") == "served\n"
+    daemon.docker("rm", "-f", "c")
+
+
+def test_host_and_none(daemon):
+    own = daemon.command("readlink", "/proc/self/ns/net").out
+    assert daemon.docker("run", "--rm", "--network", "host", IMAGE, "readlink", "/proc/self/ns/net").out == own
+    links = daemon.docker("run", "--rm", "--network", "none", IMAGE, "ls", "/sys/class/net").out.split()
+    assert links == ["lo"]
+    assert daemon.docker("run", "--rm", "--network", "none", IMAGE, "ping", "-c1", "127.0.0.1").code == 0
+
+
+def test_files_with_names(daemon):
+    out = daemon.docker("run", "--rm", "-h", "me", "--add-host", "friend:10.1.2.3", "--add-host", "gw:host-gateway", "--dns", "9.9.9.9",
+                        "--dns-search", "example.org", "--dns-option", "ndots:2", IMAGE, "cat", "/etc/hosts", "/etc/resolv.conf", "/etc/hostname").out
+    assert "10.1.2.3\tfriend" in out and "\tgw" in out and "nameserver 9.9.9.9" in out
+    assert "search example.org" in out and "ndots:2" in out and out.strip().endswith("me")
+    assert any(line.split()[-1:] == ["me"] for line in out.splitlines())
+
+
+def test_user_defined_networks(daemon):
+    nid = daemon.docker("network", "create", "--subnet", "10.99.0.0/24", "--gateway", "10.99.0.254", "--label", "a=b", "net1").out.strip()
+    assert len(nid) == 64
+    assert "net1" in daemon.docker("network", "ls").out
+    daemon.docker("run", "-d", "--name", "c", "--network", "net1", "--ip", "10.99.0.77", "--mac-address", "02:42:aa:bb:cc:dd", IMAGE, "sleep", "100")
+    settings = daemon.inspect("c")["NetworkSettings"]["Networks"]["net1"]
+    assert (settings["IPAddress"], settings["Gateway"], settings["MacAddress"]) == ("10.99.0.77", "10.99.0.254", "02:42:aa:bb:cc:dd")
+    assert list(daemon.json("GET", "/networks/net1")["Containers"].values())[0]["Name"] == "c"
+    taken = daemon.docker("run", "--rm", "--network", "net1", "--ip", "10.99.0.77", IMAGE, "true", check=False)
+    assert taken.code == 125 and "10.99.0.77" in taken.err
+    refused = daemon.docker("network", "rm", "net1", check=False)
+    assert refused.code == 1 and "active endpoints" in refused.err
+    overlap = daemon.docker("network", "create", "--subnet", "10.99.0.0/25", "net2", check=False)
+    assert overlap.code == 1 and "overlap" in overlap.err.lower()
+    daemon.docker("network", "connect", "bridge", "c")
+    assert "eth1" in daemon.docker("exec", "c", "ls", "/sys/class/net").out
+    daemon.docker("network", "disconnect", "net1", "c")
+    assert list(daemon.inspect("c")["NetworkSettings"]["Networks"]) == ["bridge"]
+    daemon.docker("network", "rm", "net1")
+    for name in ("bridge", "host", "none"):
+        assert daemon.docker("network", "rm", name, check=False).code == 1
+
+
+def test_networks_are_apart_and_internal_ones_closed(daemon, outside):
+    daemon.docker("network", "create", "left")
+    daemon.docker("network", "create", "--internal", "closed")
+    daemon.docker("run", "-d", "--name", "l", "--network", "left", IMAGE, *HTTPD)
+    address = daemon.inspect("l")["NetworkSettings"]["Networks"]["left"]["IPAddress"]
+    wait_until(lambda: daemon.docker("run", "--rm", "--network", "left", IMAGE, "wget", "-qO-", "-T", "2", f"http://{address}/", check=False).code == 0,
+               what="the neighbour's answer")
+    assert daemon.docker("run", "--rm", IMAGE, "wget", "-qO-", "-T", "2", f"http://{address}/", check=False).code != 0
+    assert daemon.docker("run", "--rm", "--network", "left", IMAGE, "ping", "-c1", "-W2", "10.231.0.1", check=False).code == 0
+    assert daemon.docker("run", "--rm", "--network", "closed", IMAGE, "ping", "-c1", "-W2", "10.231.0.1", check=False).code != 0
+
+
+def test_only_our_own_table_is_touched(daemon):
+    daemon.command("nft", "add table ip foreign; add chain ip foreign c { type filter hook input priority 0; }; add rule ip foreign c counter")
+    before = daemon.command("nft", "list", "table", "ip", "foreign").out
+    daemon.docker("run", "-d", "--name", "c", "-p", "8080:80", IMAGE, *HTTPD)
+    tables = {line.split(" ", 1)[1] for line in daemon.command("nft", "list", "tables").out.splitlines()}
+    assert all("gantry" in t or "foreign" in t for t in tables), tables
+    daemon.docker("rm", "-f", "c")
+    assert daemon.command("nft", "list", "table", "ip", "foreign").out.split("counter")[0] == before.split("counter")[0]
+    daemon.command("nft", "delete", "table", "ip", "foreign")
+    assert "8080" not in daemon.nft()
