@@ -80,7 +80,7 @@ $(BUILD)/libexec/gantry-shim: $(call objects,core/shim/main.c) $(call archive,sh
 $(BUILD)/libexec/gantry-init: $(call objects,$(call src_of,init))
 	$(link) $(STATIC) -o $@ $^
 $(BUILD)/libexec/gantry-fs: $(call objects,core/fshelper/main.c) $(call archive,fshelper) $(call archive,base)
-	$(link) -pie -o $@ $^ -larchive -lcap -ljansson -lpthread
+	$(link) -pie -o $@ $^ -Wl,--gc-sections -Wl,-Bstatic -larchive -Wl,-Bdynamic -lz -lbz2 -llzma -lzstd -lcap -ljansson -lpthread
 
 # ---- drivers: one shared object for each folder of plugins/ that has sources ----
 PLUGINS := $(sort $(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/*.c))))
