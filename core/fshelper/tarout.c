@@ -338,12 +338,26 @@ static int put_whiteout(struct tar_out *out, const char *path, struct gt_error *
 	return put_header(out, name, err);
 }
 
-static int put_change(struct tar_out *out, int root, const json_t *change, struct gt_error *err)
+/* [kind, path], or [kind, null, hex] where the path is not UTF-8. */
+static char *change_path(const json_t *change)
 {
 	const char *path = json_string_value(json_array_get(change, 1));
-	AUTO_FREE char *clean = path ? fs_clean_path(path, false, err) : NULL;
+	const char *hex = json_string_value(json_array_get(change, 2));
+	if (path || !hex)
+		return gt_xstrdup(path);
+	struct gt_buf out = { 0 };
+	unsigned byte;
+	for (; sscanf(hex, "%2x", &byte) == 1 && hex[1]; hex += 2)
+		gt_buf_char(&out, (char)byte);
+	return gt_buf_take(&out);
+}
+
+static int put_change(struct tar_out *out, int root, const json_t *change, struct gt_error *err)
+{
+	AUTO_FREE char *path = change_path(change);
 	if (!path)
 		return gt_fail(err, GT_INVALID, "a change has no path");
+	AUTO_FREE char *clean = fs_clean_path(path, false, err);
 	if (!clean)
 		return -1;
 	if (clean[0] == '\0')

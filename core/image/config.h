@@ -13,6 +13,7 @@ struct gt_image_config {
 	json_t *labels;                 /* {"a": "b"} or NULL */
 	json_t *healthcheck;            /* Docker's HealthConfig or NULL */
 	bool args_escaped;
+	bool cmd_changed;               /* not in JSON: a CMD was applied, so a later ENTRYPOINT keeps it */
 };
 
 extern const struct gt_json_field gt_image_config_fields[];     /* for gt_json_decode/encode/release */

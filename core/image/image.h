@@ -2,9 +2,9 @@
  * image.h - images: references, config blobs, layers, and the ways in and out of archives.
  *
  * An image is its config document, named by its sha256 (the image id). References (repository:tag, repository@digest) point to image
- * ids. A layer is named by its chain id (OCI image-spec) in the storage driver and counted by the images that use it; its diff id is verified while it is
- * unpacked, before anything refers to it. On disk: <root>/images/configs/<hex>.json (exact bytes), images/meta/<hex>.json (size, parent, created here,
- * layers), images/refs.json, images/layers/<chain hex>.json (diff id, parent, size, tar-split not kept).
+ * ids. A layer is named by its chain id (OCI image-spec) and counted by the images that use it; its diff id is verified while it is
+ * unpacked, before anything refers to it. What is on disk is told in store.c; with each layer a recipe is kept by which its tar can be rebuilt
+ * byte for byte, so that saved images have the ids they were loaded with.
  *
  * Thread safe. One lock for the tables, never held across unpacking. Layers under way are claimed by chain id, so that two loads of one layer meet.
  * A crash leaves at most unsealed layers and unreferenced configs: gt_images_open() removes them.
@@ -45,7 +45,7 @@ struct gt_driver *gt_images_storage(struct gt_images *images);
 /* A resolved image, a copy that the caller frees with gt_image_free(). While `hold` is not released the image's layers stay. */
 struct gt_image {
 	char id[72];                    /* "sha256:<hex>" */
-	char top_layer[65];             /* chain id, hex; "" for an image without layers */
+	char top_layer[65];             /* its id in the storage driver; "" for an image without layers */
 	char *architecture, *os, *variant;
 	struct gt_image_config config;
 	json_t *document;               /* the whole config document */
