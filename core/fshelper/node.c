@@ -83,6 +83,8 @@ static int set_attributes(struct fs_sink *sink, struct fs_entry *item, int fd, s
 	gid_t gid = group(sink, item);
 	mode_t mode = archive_entry_perm(item->entry) & 07777;
 	bool exact = !sink->layer || sink->default_acl;
+	if (archive_entry_filetype(item->entry) == AE_IFDIR)
+		mode &= ~(mode_t)S_ISGID; /* what is made inside would take its group; it comes at the end, with the time */
 	if ((uid || gid || exact) && fchown(fd, uid, gid) < 0)
 		return gt_fail_errno(err, errno, "%.200s: set the owner to %u:%u", item->path, uid, gid);
 	if ((mode & 07000 || exact) && fchmod(fd, mode) < 0)

@@ -185,13 +185,12 @@ int fs_sink_clear(struct fs_sink *sink, int dirfd, const char *name, const char 
 		AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 		fs_recipe_keep(sink->recipe, path, fd);
 	}
-	if (S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode))
-		fs_sink_forget_dirs(sink);
 	if (S_ISDIR(st.st_mode))
 		fs_recipe_drop(sink->recipe); /* what was unpacked into it goes, and may be needed */
-	if (gt_remove_tree(dirfd, name, err) < 0)
-		return gt_context(err, "replace %.200s", path);
-	return 0;
+	int rc = gt_remove_tree(dirfd, name, err);
+	if (S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode))
+		fs_sink_forget_dirs(sink); /* dirfd itself may be one of them: last */
+	return rc < 0 ? gt_context(err, "replace %.200s", path) : 0;
 }
 
 /* ---- one entry ---- */
