@@ -21,8 +21,16 @@ struct child_args {
 	int failure;            /* errno of the step that failed; memory is shared with the parent */
 };
 
+/* The child leaves its stack by execve, so the address sanitizer's marks on it stay behind, and meet the next child whose stack is mapped
+ * at the same place: the functions that run there go without. */
+#if defined(__SANITIZE_ADDRESS__)
+#define NO_STACK_MARKS __attribute__((no_sanitize("address")))
+#else
+#define NO_STACK_MARKS
+#endif
+
 /* Moves the wanted descriptors above the range they will land in, then into place. */
-static int place_fds(const int *fds, int nfds)
+NO_STACK_MARKS static int place_fds(const int *fds, int nfds)
 {
 	int high[SPAWN_MAX_FDS];
 	for (int i = 0; i < nfds; i++) {
@@ -40,7 +48,7 @@ static int place_fds(const int *fds, int nfds)
 }
 
 /* Runs on its own stack in the parent's memory: async-signal-safe calls only. */
-static int child_main(void *arg)
+NO_STACK_MARKS static int child_main(void *arg)
 {
 	struct child_args *args = arg;
 	const struct gt_spawn *how = args->how;

@@ -118,6 +118,7 @@ struct fs_sink {
 
 	int64_t bytes, entries;
 	bool default_acl;               /* some directory has one: creation modes cannot be trusted */
+	bool dir_replaced;              /* some directory gave way to a later entry */
 	struct fs_dir_slot dirs[FS_DIR_SLOTS];
 	struct fs_late_dir *late;
 	size_t late_count, late_cap;

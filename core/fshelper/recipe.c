@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
 
@@ -109,39 +110,36 @@ void fs_recipe_file(struct fs_recipe *recipe, const char *path, int64_t size)
 	put(recipe, path, len);
 }
 
-/* Walks the records from the start; stops at the last 'F' for path. Returns its offset, or -1. */
+/* Walks the records from the start; returns the offset of the last 'F' for path, or -1. */
 static int64_t find_file(const struct fs_recipe *recipe, const char *path, struct file_record *found)
 {
-	int64_t result = -1;
-	for (int64_t at = sizeof MAGIC - 1; at < recipe->written;) {
+	int64_t result = -1, end = recipe->written;
+	size_t path_len = strlen(path);
+	char *map = mmap(NULL, (size_t)end, PROT_READ, MAP_SHARED, recipe->fd, 0);
+	if (map == MAP_FAILED)
+		return -1;
+	for (int64_t at = sizeof MAGIC - 1; at + (int64_t)sizeof(struct file_record) <= end;) {
 		struct file_record record;
-		char name[FS_PATH_MAX];
-		ssize_t n = pread(recipe->fd, &record, sizeof record, at);
-		if (n < 5)
-			return -1;
+		uint32_t literal;
+		memcpy(&record, map + at, sizeof record);
 		if (record.type == 'L') {
-			uint32_t len;
-			memcpy(&len, (char *)&record + 1, sizeof len);
-			at += 5 + (int64_t)le32toh(len);
+			memcpy(&literal, map + at + 1, sizeof literal);
+			at += 5 + (int64_t)le32toh(literal);
 			continue;
 		}
-		if (n < 9)
-			return -1;
 		if (record.type == 'K') {
 			at += 9 + (int64_t)le64toh(record.size);
 			continue;
 		}
 		size_t len = le16toh(record.path_len);
-		if (n < (ssize_t)sizeof record || len >= sizeof name ||
-		    pread(recipe->fd, name, len, at + (int64_t)sizeof record) != (ssize_t)len)
-			return -1;
-		name[len] = '\0';
-		if (record.type == 'F' && strcmp(name, path) == 0) {
+		int64_t name = at + (int64_t)sizeof record;
+		if (record.type == 'F' && len == path_len && name + (int64_t)len <= end && memcmp(map + name, path, len) == 0) {
 			result = at;
 			*found = record;
 		}
-		at += (int64_t)(sizeof record + len);
+		at = name + (int64_t)len;
 	}
+	munmap(map, (size_t)end);
 	return result;
 }
 
@@ -150,6 +148,8 @@ void fs_recipe_keep(struct fs_recipe *recipe, const char *path, int fd)
 	if (!recipe || recipe->dropped)
 		return;
 	flush_buffer(recipe);
+	if (recipe->dropped)
+		return;
 	struct file_record record;
 	struct stat st;
 	int64_t at = find_file(recipe, path, &record);

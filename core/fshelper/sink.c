@@ -185,8 +185,10 @@ int fs_sink_clear(struct fs_sink *sink, int dirfd, const char *name, const char 
 		AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 		fs_recipe_keep(sink->recipe, path, fd);
 	}
-	if (S_ISDIR(st.st_mode))
+	if (S_ISDIR(st.st_mode)) {
 		fs_recipe_drop(sink->recipe); /* what was unpacked into it goes, and may be needed */
+		sink->dir_replaced = true;
+	}
 	int rc = gt_remove_tree(dirfd, name, err);
 	if (S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode))
 		fs_sink_forget_dirs(sink); /* dirfd itself may be one of them: last */
@@ -254,11 +256,28 @@ int fs_sink_add(struct fs_sink *sink, struct archive *archive, struct fs_entry *
 	return 0;
 }
 
+/* Where the directory is surely the one that was made: by name, without opening it. */
+static int set_time_by_name(struct fs_sink *sink, const struct fs_late_dir *late, struct gt_error *err)
+{
+	const char *name;
+	int dirfd = fs_sink_parent(sink, late->path, &name, err);
+	struct timespec times[2] = { late->mtime, late->mtime };
+	if (dirfd < 0)
+		return -1;
+	return utimensat(dirfd, name, times, AT_SYMLINK_NOFOLLOW) == 0 ? 0 :
+									 gt_fail_errno(err, errno, "set the time of directory %.200s", late->path);
+}
+
 int fs_sink_finish(struct fs_sink *sink, struct gt_error *err)
 {
 	/* children before parents where the archive was in walking order, and it does not matter otherwise */
 	for (size_t i = sink->late_count; i-- > 0;) {
 		struct fs_late_dir *late = &sink->late[i];
+		if (sink->layer && !sink->dir_replaced && !late->chmod && late->path[0]) {
+			if (set_time_by_name(sink, late, err) < 0)
+				return -1;
+			continue;
+		}
 		AUTO_CLOSE int fd = fs_open(sink->root, late->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 		if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
 			continue; /* a later entry took its place */
