@@ -112,6 +112,7 @@ struct fs_sink {
 	bool no_overwrite;              /* a directory and a non-directory do not replace each other */
 	int64_t uid, gid;               /* -1: the archive's */
 	const json_t *lower;            /* mount of the parent layer, for attributes of directories the archive leaves out; or NULL */
+	bool early;                     /* there are layers below, but they are not complete: to need them is to fail */
 	int lower_root;                 /* -1: not mounted yet */
 	struct fs_recipe *recipe;       /* NULL: none is kept */
 	int64_t max_bytes, max_entries;

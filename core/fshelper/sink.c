@@ -84,6 +84,8 @@ int fs_sink_make_dir(struct fs_sink *sink, int dirfd, const char *name, const ch
 /* Mounts the parent layer's view once, where there is one. */
 int fs_sink_lower(struct fs_sink *sink, struct gt_error *err)
 {
+	if (sink->early)
+		return gt_fail(err, GT_UNAVAILABLE, "the archive needs the layers below, which are not complete yet");
 	if (!sink->lower || sink->lower_root >= 0)
 		return 0;
 	if (fs_private_namespace(err) < 0)

@@ -366,7 +366,8 @@ int fs_job_unpack(const json_t *request, json_t *reply, struct gt_error *err)
 	fs_sink_init(&sink);
 	sink.max_entries = DEFAULT_MAX_ENTRIES;
 	if (gt_json_string(request, "dir", &dir, err) < 0 || gt_json_int(request, "whiteouts", &whiteouts, err) < 0 ||
-	    gt_json_bool(request, "recipe", &keep_recipe, err) < 0 || gt_json_object(request, "lower", &lower, err) < 0 ||
+	    gt_json_bool(request, "recipe", &keep_recipe, err) < 0 || gt_json_bool(request, "early", &sink.early, err) < 0 ||
+	    gt_json_object(request, "lower", &lower, err) < 0 ||
 	    gt_json_int(request, "max_bytes", &sink.max_bytes, err) < 0 ||
 	    gt_json_int(request, "max_entries", &sink.max_entries, err) < 0)
 		return -1;

@@ -3,7 +3,8 @@
  *
  * images.c     open, close, look-ups, holds, writable layers
  * store.c      what is on disk: configs, images, references, layers; writing and loading them
- * layer.c      one layer: claim, unpack, verify, seal; count, remove
+ * layer.c      layers: claim, seal, count, remove
+ * unpack.c     one layer's bytes: unpack and verify, rebuild
  * blob.c       a blob as a stream: decompression and digests
  * fsjob.c      the client side of gantry-fs
  * load.c save.c import.c commit.c list.c inspect.c remove.c reference.c config.c change.c filter.c
@@ -129,6 +130,9 @@ struct layer_source {
  * unpacked, verified and sealed. parent must be counted by the caller. */
 struct layer *layer_acquire(struct gt_images *images, struct layer *parent, const struct layer_source *source,
 			    struct gt_progress *progress, struct gt_error *err);
+/* All layers of an image from the base up (diff_hex known, blobs in files); returns the top one, counted. Several at once where the driver can. */
+struct layer *layers_acquire(struct gt_images *images, const struct layer_source *sources, size_t count, struct gt_progress *progress,
+			     struct gt_error *err);
 /* Gives back one count; NULL is fine. Takes the lock; may block in the storage driver. */
 void layer_release(struct gt_images *images, struct layer *layer);
 /* With the lock held: counts once more. */
@@ -136,6 +140,14 @@ struct layer *layer_count(struct gt_images *images, struct layer *layer);
 /* Tries again to remove what counts 0. */
 void layers_sweep(struct gt_images *images);
 void chain_id(const char *parent_chain, const char *diff, char chain[65]);
+/* ---- unpack.c ---- */
+/* In the storage driver: begun; filled and verified, with its recipe; or gone again. early: the layers below are not sealed yet; where the archive needs
+ * to see them, fails with GT_UNAVAILABLE. */
+int layer_begin(struct gt_images *images, const struct layer *layer, struct gt_error *err);
+int layer_fill(struct gt_images *images, struct layer *layer, const struct layer_source *source, struct gt_progress *progress, bool early,
+	       struct gt_error *err);
+void layer_discard(struct gt_images *images, const struct layer *layer);
+void layer_drop_recipe(struct gt_images *images, const char *id);
 /* Starts to write the layer's tar, byte for byte, to out_fd; fs_job_finish() tells how it went. The caller counts the layer, and checks the
  * digest. */
 int layer_rebuild_start(struct gt_images *images, const struct layer *layer, int out_fd, struct fs_job *job, struct gt_error *err);

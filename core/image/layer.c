@@ -1,28 +1,17 @@
 /*
- * layer.c - one layer's way into the storage driver, and out of it.
+ * layer.c - the layers that are there, those on their way in, and how they are counted.
  *
- * Two processes and two threads share the work: a feeding thread here reads the blob, takes its digest, decompresses it, takes the digest of
- * the tar (the diff id) and writes it to a pipe; gantry-fs at the other end makes the files and writes the recipe. Nothing refers to the layer before both
- * digests are checked: then the recipe is stored, the driver seals the layer, its document is written, and it enters the table. A
- * crash on the way leaves an unsealed layer (the driver removes it when it opens), a stray recipe, or a sealed layer without a
- * document (store.c removes these).
- *
- * A chain id is claimed while its layer is unpacked or removed, so that two loads of one layer meet: the second waits for the first.
+ * unpack.c does the work on one layer; here its chain id is claimed meanwhile, so that two loads of one layer meet: the second waits for the first.
+ * A layer enters the table when its files are verified, the driver has sealed it and its document is written. A crash on the way leaves an
+ * unsealed layer (the driver removes it when it opens), a stray recipe, or a sealed layer without a document (store.c removes these).
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-#include <zstd.h>
 
 #include "internal.h"
 
-#define PIPE_ROOM (1 << 20)
-#define FEED_ROOM (256u * 1024)
-#define MAX_LAYER_BYTES (1ll << 42)     /* 4 TiB */
+#define MAX_WORKERS 4           /* that fill layers of one image at the same time */
 
 void chain_id(const char *parent_chain, const char *diff, char chain[65])
 {
@@ -33,244 +22,6 @@ void chain_id(const char *parent_chain, const char *diff, char chain[65])
 	char text[2 * 72];
 	int len = snprintf(text, sizeof text, "sha256:%s sha256:%s", parent_chain, diff);
 	digest_of(text, (size_t)len, chain);
-}
-
-/* ---- the feeding thread ---- */
-
-struct feed {
-	struct blob_reader *reader;
-	int out;                        /* write end of the pipe; the thread closes it */
-	pthread_t thread;
-	int rc;
-	bool reader_gone;               /* the helper stopped reading: its reply says why */
-	struct gt_error err;
-	char diff[65], stored[65];
-	int64_t tar_size, stored_size;
-	struct gt_progress *progress;   /* for the waiting thread */
-	const char *label;
-	int64_t total;
-};
-
-static int feed_all(struct feed *feed, struct digest *diff, char *bytes)
-{
-	for (;;) {
-		ssize_t n = blob_read(feed->reader, bytes, FEED_ROOM, &feed->err);
-		if (n < 0)
-			return -1;
-		if (n == 0)
-			return blob_finish(feed->reader, feed->stored, &feed->stored_size, &feed->err);
-		digest_add(diff, bytes, (size_t)n);
-		feed->tar_size += n;
-		if (gt_write_full(feed->out, bytes, (size_t)n) < 0) {
-			feed->reader_gone = errno == EPIPE;
-			return gt_fail_sys(&feed->err, GT_INTERNAL, errno, "feed gantry-fs");
-		}
-	}
-}
-
-static void *feed_main(void *arg)
-{
-	struct feed *feed = arg;
-	sigset_t pipe_signal;
-	sigemptyset(&pipe_signal);
-	sigaddset(&pipe_signal, SIGPIPE);
-	pthread_sigmask(SIG_BLOCK, &pipe_signal, NULL);
-	AUTO_FREE char *bytes = gt_xmalloc(FEED_ROOM);
-	struct digest diff;
-	digest_begin(&diff);
-	feed->rc = feed_all(feed, &diff, bytes);
-	digest_end(&diff, feed->diff);
-	close(feed->out);
-	return NULL;
-}
-
-static void show_progress(void *arg)
-{
-	struct feed *feed = arg;
-	int64_t now = blob_position(feed->reader);
-	progress_emit(feed->progress, json_pack("{s:s, s:{s:I, s:I}, s:s}", "status", "Loading layer", "progressDetail", "current",
-						(json_int_t)now, "total", (json_int_t)(feed->total > 0 ? feed->total : now), "id",
-						feed->label));
-}
-
-/* ---- recipes ---- */
-
-static int recipe_name(const char *id, char name[80])
-{
-	return snprintf(name, 80, "%s.zst", id);
-}
-
-/* Compresses the recipe that gantry-fs wrote to raw_fd into <recipes>/<id>.zst. Durable: a layer without it cannot be saved. */
-static int store_recipe(struct gt_images *images, int raw_fd, const char *id, struct gt_error *err)
-{
-	struct stat st;
-	if (fstat(raw_fd, &st) < 0)
-		return gt_fail_sys(err, GT_INTERNAL, errno, "look at a layer's recipe");
-	char name[80], temp[96];
-	recipe_name(id, name);
-	snprintf(temp, sizeof temp, ".%s.tmp", name);
-	AUTO_CLOSE int out = openat(images->recipes, temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (out < 0)
-		return gt_fail_sys(err, GT_INTERNAL, errno, "store a layer's recipe");
-	size_t in_room = 1u << 20, out_room = ZSTD_CStreamOutSize();
-	AUTO_FREE char *in = gt_xmalloc(in_room), *packed = gt_xmalloc(out_room);
-	ZSTD_CStream *stream = ZSTD_createCStream();
-	ZSTD_CCtx_setParameter(stream, ZSTD_c_compressionLevel, 1);
-	ZSTD_CCtx_setParameter(stream, ZSTD_c_checksumFlag, 1);
-	int rc = 0;
-	for (off_t at = 0; rc == 0;) {
-		ssize_t n = pread(raw_fd, in, in_room, at);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			rc = gt_fail_sys(err, GT_INTERNAL, errno, "read a layer's recipe");
-			break;
-		}
-		at += n;
-		ZSTD_inBuffer source = { in, (size_t)n, 0 };
-		size_t left;
-		do {
-			ZSTD_outBuffer target = { packed, out_room, 0 };
-			left = ZSTD_compressStream2(stream, &target, &source, n == 0 ? ZSTD_e_end : ZSTD_e_continue);
-			if (ZSTD_isError(left))
-				rc = gt_fail(err, GT_INTERNAL, "compress a layer's recipe: %s", ZSTD_getErrorName(left));
-			else if (gt_write_full(out, packed, target.pos) < 0)
-				rc = gt_fail_sys(err, GT_INTERNAL, errno, "store a layer's recipe");
-		} while (rc == 0 && (n == 0 ? left > 0 : source.pos < source.size));
-		if (n == 0)
-			break;
-	}
-	ZSTD_freeCStream(stream);
-	if (rc == 0 && ((images->config->fsync && fdatasync(out) < 0) || renameat(images->recipes, temp, images->recipes, name) < 0))
-		rc = gt_fail_sys(err, GT_INTERNAL, errno, "store a layer's recipe");
-	if (rc < 0)
-		unlinkat(images->recipes, temp, 0);
-	return rc;
-}
-
-static void drop_recipe(struct gt_images *images, const char *id)
-{
-	char name[80];
-	recipe_name(id, name);
-	unlinkat(images->recipes, name, 0);
-}
-
-/* A nameless file below the spool directory. */
-static int spool_file(struct gt_images *images, struct gt_error *err)
-{
-	int fd = openat(images->spool, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd < 0)
-		gt_fail_sys(err, GT_INTERNAL, errno, "make a temporary file below the engine's root");
-	return fd;
-}
-
-/* ---- unpacking ---- */
-
-static int start_feed(struct feed *feed, const struct layer_source *source, int pipe_out, struct gt_error *err)
-{
-	feed->reader = blob_open(&source->blob);
-	feed->out = pipe_out;
-	feed->total = source->blob.length;
-	int rc = pthread_create(&feed->thread, NULL, feed_main, feed);
-	if (rc == 0)
-		return 0;
-	blob_close(feed->reader);
-	close(pipe_out);
-	return gt_fail_sys(err, GT_INTERNAL, rc, "start a thread to unpack a layer");
-}
-
-static json_t *unpack_request(struct gt_images *images, const struct gantry_layer_dir *dir, const struct layer *parent)
-{
-	json_t *request = json_pack("{s:s, s:s, s:i, s:b, s:I}", "job", "unpack", "dir", dir->path, "whiteouts", (int)dir->whiteouts,
-				    "recipe", 1, "max_bytes", (json_int_t)MAX_LAYER_BYTES);
-	/* the view of the layers below, for what an archive takes for granted */
-	AUTO_FREE struct gantry_mount *mount = parent ? gt_xcalloc(1, sizeof *mount) : NULL;
-	if (mount && gt_layer_mount(images->storage, parent->id, true, mount, NULL) == 0)
-		json_object_set_new(request, "lower", fs_mount_json(mount, NULL));
-	return request;
-}
-
-static int check_digests(const struct feed *feed, const struct layer_source *source, struct gt_error *err)
-{
-	if (source->blob_size >= 0 && source->blob_size != feed->stored_size)
-		return gt_fail(err, GT_INVALID, "layer blob has %lld bytes where its descriptor says %lld", (long long)feed->stored_size,
-			       (long long)source->blob_size);
-	if (source->blob_hex && strcmp(source->blob_hex, feed->stored) != 0)
-		return gt_fail(err, GT_INVALID, "layer blob is damaged: its digest is sha256:%s, expected sha256:%s", feed->stored,
-			       source->blob_hex);
-	if (source->diff_hex && strcmp(source->diff_hex, feed->diff) != 0)
-		return gt_fail(err, GT_INVALID, "layer is damaged: its diff id is sha256:%s, the config says sha256:%s", feed->diff,
-			       source->diff_hex);
-	return 0;
-}
-
-/* Runs feeder and helper to their ends; fills layer's diff, sizes, recipe. */
-static int run_unpack(struct gt_images *images, const struct gantry_layer_dir *dir, struct layer *layer,
-		      const struct layer_source *source, struct gt_progress *progress, int recipe_fd, struct gt_error *err)
-{
-	int ends[2];
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return gt_fail_sys(err, GT_INTERNAL, errno, "make a pipe for gantry-fs");
-	AUTO_CLOSE int from = ends[0];
-	fcntl(from, F_SETPIPE_SZ, PIPE_ROOM);
-	char label[13];
-	snprintf(label, sizeof label, "%.12s", source->diff_hex ? source->diff_hex : layer->id);
-	struct feed feed = { .progress = progress, .label = label };
-	struct fs_job job;
-	if (start_feed(&feed, source, ends[1], err) < 0)
-		return -1;
-	AUTO_JSON json_t *reply = NULL;
-	int rc = fs_job_start(&job, images->helper, unpack_request(images, dir, layer->parent), from, -1, recipe_fd, err);
-	close(take_fd(from)); /* the helper has its own: once it is gone, the feeder hears of it */
-	if (rc == 0)
-		rc = fs_job_finish(&job, &reply, progress ? show_progress : NULL, &feed, err);
-	pthread_join(feed.thread, NULL);
-	if (progress && rc == 0)
-		show_progress(&feed);
-	blob_close(feed.reader);
-	/* damaged input is the feeder's to tell; that its reader went away is not */
-	if (feed.rc < 0 && !feed.reader_gone) {
-		if (err)
-			*err = feed.err;
-		return -1;
-	}
-	if (rc < 0)
-		return -1;
-	if (check_digests(&feed, source, err) < 0)
-		return -1;
-	memcpy(layer->diff, feed.diff, sizeof layer->diff);
-	layer->tar_size = feed.tar_size;
-	return gt_json_int(reply, "size", &layer->size, err) | gt_json_bool(reply, "recipe", &layer->recipe, err);
-}
-
-/* Makes the layer in the storage driver: prepared, filled, verified, and sealed, or not there. */
-static int layer_unpack(struct gt_images *images, struct layer *layer, const struct layer_source *source, struct gt_progress *progress,
-			struct gt_error *err)
-{
-	AUTO_CLOSE int recipe = spool_file(images, err);
-	bool sealed = false;
-	/* A sealed layer that we have no record of is nothing to trust, or to write into. */
-	if (gt_layer_lookup(images->storage, layer->id, &sealed, NULL) == 0 && sealed &&
-	    gt_layer_remove(images->storage, layer->id, err) < 0)
-		return gt_context(err, "layer %.12s is in the storage driver without a record of ours, and cannot be replaced", layer->id);
-	if (recipe < 0 ||
-	    gt_layer_prepare(images->storage, GANTRY_LAYER_IMAGE, layer->id, layer->parent ? layer->parent->id : NULL, NULL, err) < 0)
-		return -1;
-	AUTO_FREE struct gantry_layer_dir *dir = gt_xcalloc(1, sizeof *dir);
-	int rc = gt_layer_dir(images->storage, layer->id, dir, err);
-	if (rc == 0)
-		rc = run_unpack(images, dir, layer, source, progress, recipe, err);
-	if (rc == 0 && layer->recipe)
-		rc = store_recipe(images, recipe, layer->id, err);
-	if (rc == 0)
-		rc = gt_layer_commit(images->storage, layer->id, err);
-	if (rc < 0) {
-		struct gt_error undo = { 0 };
-		drop_recipe(images, layer->id);
-		if (gt_layer_remove(images->storage, layer->id, &undo) < 0)
-			gt_warn("a half-made layer could not be removed", "layer", layer->id, "error", undo.message);
-	}
-	return rc;
 }
 
 /* ---- table and claims ---- */
@@ -310,12 +61,16 @@ static struct layer *enter(struct gt_images *images, struct layer *layer)
 	return layer;
 }
 
-static void discard(struct gt_images *images, const struct layer *layer)
+/* Makes the layer in the storage driver: prepared, filled, verified, and sealed, or not there. */
+static int make_layer(struct gt_images *images, struct layer *layer, const struct layer_source *source, struct gt_progress *progress,
+		      struct gt_error *err)
 {
-	struct gt_error err = { 0 };
-	drop_recipe(images, layer->id);
-	if (gt_layer_remove(images->storage, layer->id, &err) < 0)
-		gt_warn("a layer could not be removed", "layer", layer->id, "error", err.message);
+	if (layer_begin(images, layer, err) < 0)
+		return -1;
+	if (layer_fill(images, layer, source, progress, false, err) == 0 && gt_layer_commit(images->storage, layer->id, err) == 0)
+		return 0;
+	layer_discard(images, layer);
+	return -1;
 }
 
 /* import, commit: the chain id is known only once the layer is there. */
@@ -325,7 +80,7 @@ static struct layer *acquire_unknown(struct gt_images *images, struct layer *par
 	AUTO_FREE struct layer *layer = gt_xcalloc(1, sizeof *layer);
 	layer->parent = parent;
 	gt_id_new(layer->id);
-	if (layer_unpack(images, layer, source, progress, err) < 0)
+	if (make_layer(images, layer, source, progress, err) < 0)
 		return NULL;
 	chain_id(parent ? parent->chain : NULL, layer->diff, layer->chain);
 	pthread_mutex_lock(&images->lock);
@@ -334,7 +89,7 @@ static struct layer *acquire_unknown(struct gt_images *images, struct layer *par
 		claim(images, layer->chain);
 	pthread_mutex_unlock(&images->lock);
 	if (known) {
-		discard(images, layer);
+		layer_discard(images, layer);
 		return known;
 	}
 	int rc = store_put_layer(images, layer, err);
@@ -343,7 +98,7 @@ static struct layer *acquire_unknown(struct gt_images *images, struct layer *par
 	unclaim(images, layer->chain);
 	pthread_mutex_unlock(&images->lock);
 	if (!result)
-		discard(images, layer);
+		layer_discard(images, layer);
 	else
 		(void)take(layer);
 	return result;
@@ -366,12 +121,12 @@ struct layer *layer_acquire(struct gt_images *images, struct layer *parent, cons
 	if (known)
 		return known;
 
-	int rc = layer_unpack(images, layer, source, progress, err);
+	int rc = make_layer(images, layer, source, progress, err);
 	bool sealed = rc == 0;
 	if (rc == 0)
 		rc = store_put_layer(images, layer, err);
 	if (rc < 0 && sealed)
-		discard(images, layer);
+		layer_discard(images, layer);
 	pthread_mutex_lock(&images->lock);
 	struct layer *result = rc == 0 ? enter(images, layer) : NULL;
 	unclaim(images, layer->chain);
@@ -379,6 +134,198 @@ struct layer *layer_acquire(struct gt_images *images, struct layer *parent, cons
 	if (result)
 		(void)take(layer);
 	return result;
+}
+
+/* ---- several layers at once ---- */
+
+/*
+ * Layers of one image that are all missing are filled by a few workers at a time, where the driver can (GANTRY_STORAGE_PARALLEL), and sealed from the
+ * base up. A layer that turns out to need the view of those below is filled again when its turn to be sealed comes.
+ */
+struct batch {
+	struct gt_images *images;
+	const struct layer_source *sources;
+	struct layer **layers;
+	size_t count;
+	size_t *order;                  /* indexes, largest blob first */
+	atomic_size_t next;             /* of order */
+	atomic_bool stop;
+	int *results;                   /* 1: filled, 0: not begun, -1: failed with errors[i] */
+	struct gt_error *errors;
+	struct gt_progress *progress;
+	pthread_mutex_t progress_lock;
+};
+
+static void emit_locked(void *arg, json_t *message)
+{
+	struct batch *batch = arg;
+	LOCKED(&batch->progress_lock);
+	batch->progress->emit(batch->progress->arg, message);
+}
+
+static void *batch_worker(void *arg)
+{
+	struct batch *batch = arg;
+	struct gt_progress progress = { emit_locked, batch };
+	for (;;) {
+		size_t turn = atomic_fetch_add(&batch->next, 1);
+		if (turn >= batch->count || atomic_load(&batch->stop))
+			return NULL;
+		size_t i = batch->order[turn];
+		int rc = layer_fill(batch->images, batch->layers[i], &batch->sources[i], batch->progress ? &progress : NULL, true,
+				    &batch->errors[i]);
+		batch->results[i] = rc < 0 ? -1 : 1;
+		if (rc < 0 && batch->errors[i].kind != GT_UNAVAILABLE)
+			atomic_store(&batch->stop, true);
+	}
+}
+
+static void fill_all(struct batch *batch)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	size_t wanted = cpus < 1 ? 1 : cpus > MAX_WORKERS ? MAX_WORKERS : (size_t)cpus, started = 0;
+	pthread_t threads[MAX_WORKERS];
+	for (size_t i = 0; i < batch->count; i++) { /* insertion sort: there are few */
+		size_t at = i;
+		for (; at > 0 && batch->sources[batch->order[at - 1]].blob.length < batch->sources[i].blob.length; at--)
+			batch->order[at] = batch->order[at - 1];
+		batch->order[at] = i;
+	}
+	/* the calling thread is one of them */
+	while (started + 1 < wanted && started + 1 < batch->count &&
+	       pthread_create(&threads[started], NULL, batch_worker, batch) == 0)
+		started++;
+	batch_worker(batch);
+	for (size_t i = 0; i < started; i++)
+		pthread_join(threads[i], NULL);
+}
+
+/* Seals layer i, whose parent is sealed. */
+static int finish_one(struct batch *batch, size_t i, struct gt_error *err)
+{
+	struct gt_images *images = batch->images;
+	struct layer *layer = batch->layers[i];
+	int rc = batch->results[i] > 0 ? 0 : -1;
+	if (batch->results[i] < 0 && batch->errors[i].kind != GT_UNAVAILABLE) {
+		if (err)
+			*err = batch->errors[i];
+	} else if (rc < 0 && (rc = layer_begin(images, layer, err)) == 0) {
+		rc = layer_fill(images, layer, &batch->sources[i], batch->progress, false, err);
+	}
+	if (rc == 0)
+		rc = gt_layer_commit(images->storage, layer->id, err);
+	return rc == 0 ? store_put_layer(images, layer, err) : -1;
+}
+
+/* The failure that made the workers stop comes before what was not begun because of it. */
+static size_t first_failure(const struct batch *batch)
+{
+	for (size_t i = 0; i < batch->count; i++) {
+		if (batch->results[i] < 0 && batch->errors[i].kind != GT_UNAVAILABLE)
+			return i;
+	}
+	return batch->count;
+}
+
+/* Returns the new top, counted, whose count on parent's is taken over; or NULL with everything undone, parent's count too. */
+static struct layer *run_batch(struct batch *batch, struct layer *parent, struct gt_error *err)
+{
+	struct gt_images *images = batch->images;
+	size_t begun = 0, done = 0;
+	int rc = 0;
+	for (; rc == 0 && begun < batch->count; begun += rc == 0)
+		rc = layer_begin(images, batch->layers[begun], err);
+	if (rc == 0)
+		fill_all(batch);
+	size_t failed = rc == 0 ? first_failure(batch) : 0;
+	if (rc == 0 && failed < batch->count) {
+		if (err)
+			*err = batch->errors[failed];
+		rc = -1;
+	}
+	struct layer *top = parent;
+	while (rc == 0 && done < batch->count && (rc = finish_one(batch, done, err)) == 0) {
+		pthread_mutex_lock(&images->lock);
+		struct layer *below = top;
+		top = enter(images, batch->layers[done++]);
+		if (below)
+			below->refs--; /* ours; the new one counts it too */
+		unclaim(images, top->chain);
+		pthread_mutex_unlock(&images->lock);
+	}
+	for (size_t i = begun; i-- > done;)
+		layer_discard(images, batch->layers[i]);
+	pthread_mutex_lock(&images->lock);
+	for (size_t i = done; i < batch->count; i++) {
+		unclaim(images, batch->layers[i]->chain);
+		free(batch->layers[i]);
+	}
+	pthread_mutex_unlock(&images->lock);
+	if (rc == 0)
+		return top;
+	layer_release(images, top);
+	return NULL;
+}
+
+/* With the lock held: those of the chain that are there already; moves *top, counted, up to the last of them. */
+static size_t skip_known(struct gt_images *images, const struct layer_source *sources, size_t count, struct layer **top)
+{
+	size_t i = 0;
+	for (; i < count; i++) {
+		char chain[65];
+		chain_id(*top ? (*top)->chain : NULL, sources[i].diff_hex, chain);
+		struct layer *known = find_counted(images, chain);
+		if (!known)
+			break;
+		if (*top)
+			(*top)->refs--;
+		*top = known;
+	}
+	return i;
+}
+
+static struct layer *acquire_in_turn(struct gt_images *images, const struct layer_source *sources, size_t count,
+				     struct gt_progress *progress, struct gt_error *err)
+{
+	struct layer *top = NULL;
+	for (size_t i = 0; i < count; i++) {
+		struct layer *next = layer_acquire(images, top, &sources[i], progress, err);
+		layer_release(images, top); /* next counts it */
+		if (!next)
+			return NULL;
+		top = next;
+	}
+	return top;
+}
+
+struct layer *layers_acquire(struct gt_images *images, const struct layer_source *sources, size_t count, struct gt_progress *progress,
+			     struct gt_error *err)
+{
+	if (count < 2 || !(gt_driver_capabilities(images->storage) & GANTRY_STORAGE_PARALLEL))
+		return acquire_in_turn(images, sources, count, progress, err);
+	AUTO_FREE struct layer **layers = gt_xcalloc(count, sizeof *layers);
+	AUTO_FREE size_t *order = gt_xcalloc(count, sizeof *order);
+	AUTO_FREE int *results = gt_xcalloc(count, sizeof *results);
+	AUTO_FREE struct gt_error *errors = gt_xcalloc(count, sizeof *errors);
+	struct layer *top = NULL;
+	pthread_mutex_lock(&images->lock);
+	size_t known = skip_known(images, sources, count, &top);
+	for (size_t i = known; i < count; i++) {
+		struct layer *layer = layers[i - known] = gt_xcalloc(1, sizeof *layer);
+		layer->parent = i > known ? layers[i - known - 1] : top;
+		chain_id(layer->parent ? layer->parent->chain : NULL, sources[i].diff_hex, layer->chain);
+		memcpy(layer->id, layer->chain, sizeof layer->id);
+		claim(images, layer->chain); /* nobody else has: the first of them was free, and the rest stand on it */
+	}
+	pthread_mutex_unlock(&images->lock);
+	if (known == count)
+		return top;
+	struct batch batch = { .images = images, .sources = sources + known, .layers = layers, .count = count - known, .order = order,
+			       .results = results, .errors = errors, .progress = progress };
+	pthread_mutex_init(&batch.progress_lock, NULL);
+	struct layer *made = run_batch(&batch, top, err);
+	pthread_mutex_destroy(&batch.progress_lock);
+	return made;
 }
 
 /* ---- counting down ---- */
@@ -393,7 +340,7 @@ static struct layer *remove_idle(struct gt_images *images, struct layer *layer)
 	struct gt_error err = { 0 };
 	int rc = gt_layer_remove(images->storage, layer->id, &err);
 	if (rc == 0) {
-		drop_recipe(images, layer->id);
+		layer_drop_recipe(images, layer->id);
 		store_drop_layer(images, layer);
 	}
 	pthread_mutex_lock(&images->lock);
@@ -442,45 +389,4 @@ void layers_sweep(struct gt_images *images)
 			again = images->idle_layers < before || parent; /* the map changed: begin anew */
 		}
 	}
-}
-
-/* ---- the way out ---- */
-
-static int unpack_recipe(struct gt_images *images, const struct layer *layer, int out, struct gt_error *err)
-{
-	char name[80];
-	recipe_name(layer->id, name);
-	AUTO_CLOSE int in = openat(images->recipes, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	struct stat st;
-	if (in < 0 || fstat(in, &st) < 0)
-		return gt_fail_sys(err, GT_INTERNAL, errno, "open the recipe of layer %.12s", layer->chain);
-	struct blob blob = { in, 0, st.st_size };
-	struct blob_reader *reader = blob_open(&blob);
-	AUTO_FREE char *bytes = gt_xmalloc(FEED_ROOM);
-	ssize_t n;
-	while ((n = blob_read(reader, bytes, FEED_ROOM, err)) > 0) {
-		if (gt_write_full(out, bytes, (size_t)n) < 0) {
-			n = gt_fail_sys(err, GT_INTERNAL, errno, "unpack the recipe of layer %.12s", layer->chain);
-			break;
-		}
-	}
-	blob_close(reader);
-	return n < 0 ? -1 : 0;
-}
-
-int layer_can_rebuild(const struct layer *layer, struct gt_error *err)
-{
-	return layer->recipe ? 0 :
-			       gt_fail(err, GT_UNSUPPORTED, "layer %.12s cannot be saved: its archive replaced too many of its own files to "
-							    "be rebuilt byte for byte", layer->chain);
-}
-
-int layer_rebuild_start(struct gt_images *images, const struct layer *layer, int out_fd, struct fs_job *job, struct gt_error *err)
-{
-	AUTO_CLOSE int recipe = layer_can_rebuild(layer, err) < 0 ? -1 : spool_file(images, err);
-	AUTO_FREE struct gantry_layer_dir *dir = gt_xcalloc(1, sizeof *dir);
-	if (recipe < 0 || unpack_recipe(images, layer, recipe, err) < 0 || gt_layer_dir(images->storage, layer->id, dir, err) < 0)
-		return -1;
-	json_t *request = json_pack("{s:s, s:s}", "job", "rebuild", "dir", dir->path);
-	return fs_job_start(job, images->helper, request, -1, out_fd, recipe, err);
 }

@@ -255,19 +255,11 @@ static void digest_from_name(const char *name, char hex[65])
 static struct layer *acquire_all(struct bundle *bundle, const struct source_layer *layers, const char *const *diffs, size_t count,
 				 struct gt_error *err)
 {
-	struct layer *top = NULL;
-	for (size_t i = 0; i < count; i++) {
-		struct layer_source source = { .blob = layers[i].blob, .blob_hex = layers[i].blob_hex[0] ? layers[i].blob_hex : NULL,
-					       .blob_size = layers[i].size, .diff_hex = diffs[i] };
-		struct layer *next = layer_acquire(bundle->images, top, &source, bundle->progress, err);
-		layer_release(bundle->images, top); /* next counts it */
-		if (!next) {
-			gt_context(err, "layer %zu of %zu", i + 1, count);
-			return NULL;
-		}
-		top = next;
-	}
-	return top;
+	AUTO_FREE struct layer_source *sources = gt_xcalloc(count, sizeof *sources);
+	for (size_t i = 0; i < count; i++)
+		sources[i] = (struct layer_source){ .blob = layers[i].blob, .blob_hex = layers[i].blob_hex[0] ? layers[i].blob_hex : NULL,
+						    .blob_size = layers[i].size, .diff_hex = diffs[i] };
+	return layers_acquire(bundle->images, sources, count, bundle->progress, err);
 }
 
 static int make_image(struct bundle *bundle, const struct gt_buf *config, const struct source_layer *layers, size_t count,

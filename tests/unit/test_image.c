@@ -315,6 +315,34 @@ static void an_image_without_layers_is_allowed(void **state)
 	assert_nothing_left(fixture);
 }
 
+/* Neither a directory that a layer takes for granted nor a hard link's target need be in the layer itself. */
+static void a_layer_may_lean_on_those_below(void **state)
+{
+	struct fixture *fixture = *state;
+	struct layer_bytes layers[3] = { 0 };
+	AUTO_BUF struct gt_buf archive = { 0 };
+	AUTO_BUF struct gt_buf saved = { 0 };
+	struct gt_error err = { 0 };
+	char id[65], container[65];
+	TAR(&layers[0].tar, { .name = "opt/", .type = '5', .mode = 01770, .uid = 5, .gid = 6, .pax = "SCHILY.xattr.user.k=v" },
+	    { .name = "opt/f", .type = '0', .mode = 0640, .uid = 7, .data = "below" });
+	TAR(&layers[1].tar, { .name = "opt/new", .type = '0', .data = "n" });
+	TAR(&layers[2].tar, { .name = "link", .type = '1', .link = "opt/f" }, { .name = "opt/sub/x", .type = '0', .data = "x" });
+	docker_archive(&archive, layers, 3, "lean:1", id);
+	for (size_t i = 0; i < 3; i++)
+		gt_buf_free(&layers[i].tar);
+	assert_ok(load_bytes(fixture, &archive, &err), err);
+	gt_id_new(container);
+	assert_ok(gt_image_layer_create(fixture->images, container, id, NULL, &err), err);
+	in_layer(fixture, container, "test $(stat -c %a:%u:%g opt) = 1770:5:6; test $(cat link) = below; test $(stat -c %a:%u link) = 640:7; "
+				     "test $(stat -c %a opt/sub) = 755; test $(cat opt/new) = n; test $(cat opt/f) = below");
+	assert_ok(gt_image_layer_remove(fixture->images, container, &err), err);
+	struct gt_strings names = { 0 };
+	gt_strings_add(&names, "lean:1");
+	assert_ok(drain(gt_image_save(fixture->images, &names, &err), &saved, &err), err);
+	gt_strings_free(&names);
+}
+
 struct parallel {
 	struct fixture *fixture;
 	const struct gt_buf *archive;
@@ -860,6 +888,7 @@ int main(void)
 		T(a_damaged_layer_is_refused_and_nothing_is_left),
 		T(wrong_archives_are_refused_with_a_reason),
 		T(an_image_without_layers_is_allowed),
+		T(a_layer_may_lean_on_those_below),
 		T(loads_of_one_layer_meet),
 		T(save_and_load_give_equal_ids_and_bytes),
 		T(a_saved_image_is_an_oci_layout_too),
