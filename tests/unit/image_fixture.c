@@ -294,25 +294,31 @@ void oci_layout(struct gt_buf *out, const struct layer_bytes *layers, size_t cou
 
 /* ---- a store ---- */
 
+static int try_open(struct fixture *fixture, struct gt_error *err)
+{
+	AUTO_FREE char *path = gt_xasprintf("%s/gantryd.ini", fixture->dir);
+	if (gt_config_load(path, true, &fixture->config, err) < 0 || gt_store_open(fixture->config->root, false, &fixture->store, err) < 0 ||
+	    gt_drivers_load(fixture->config, NULL, NULL, &fixture->drivers, err) < 0 ||
+	    !(fixture->storage = gt_driver_find(fixture->drivers, GANTRY_STORAGE, "overlay", err)))
+		return -1;
+	return gt_images_open(fixture->config, fixture->store, fixture->storage, &fixture->images, err);
+}
+
 void fixture_open(struct fixture *fixture)
 {
 	struct gt_error err = { 0 };
-	AUTO_FREE char *path = gt_xasprintf("%s/gantryd.ini", fixture->dir);
-	assert_ok(gt_config_load(path, true, &fixture->config, &err), err);
-	assert_ok(gt_store_open(fixture->config->root, false, &fixture->store, &err), err);
-	assert_ok(gt_drivers_load(fixture->config, NULL, NULL, &fixture->drivers, &err), err);
-	fixture->storage = gt_driver_find(fixture->drivers, GANTRY_STORAGE, "overlay", &err);
-	if (!fixture->storage)
-		fail_msg("%s", err.message);
-	assert_ok(gt_images_open(fixture->config, fixture->store, fixture->storage, &fixture->images, &err), err);
+	assert_ok(try_open(fixture, &err), err);
 }
 
 void fixture_close(struct fixture *fixture)
 {
 	gt_images_close(take(fixture->images));
-	gt_drivers_free(take(fixture->drivers));
-	gt_store_close(take(fixture->store));
-	gt_config_free(take(fixture->config));
+	if (fixture->drivers)
+		gt_drivers_free(take(fixture->drivers));
+	if (fixture->store)
+		gt_store_close(take(fixture->store));
+	if (fixture->config)
+		gt_config_free(take(fixture->config));
 }
 
 int fixture_make(void **state)
@@ -331,10 +337,11 @@ int fixture_make(void **state)
 		      fixture->dir, fixture->dir, libexec, plugins);
 	AUTO_CLOSE int fd = open(fixture->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	*state = fixture;
-	if (fd < 0 || gt_replace_file(fd, "gantryd.ini", text.data, text.len, 0644, false, &err) < 0)
-		return -1;
-	fixture_open(fixture);
-	return 0;
+	if (fd >= 0 && gt_replace_file(fd, "gantryd.ini", text.data, text.len, 0644, false, &err) == 0 && try_open(fixture, &err) == 0)
+		return 0;
+	print_error("set-up: %s\n", err.message); /* a teardown does not follow a set-up that failed */
+	fixture_remove(state);
+	return -1;
 }
 
 int fixture_remove(void **state)
