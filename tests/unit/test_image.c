@@ -373,11 +373,10 @@ static void loads_of_one_layer_meet(void **state)
 		jobs[i] = (struct parallel){ .fixture = fixture, .archive = &archive };
 		pthread_create(&threads[i], NULL, load_in_thread, &jobs[i]);
 	}
-	for (size_t i = 0; i < 4; i++) {
+	for (size_t i = 0; i < 4; i++)
 		pthread_join(threads[i], NULL);
-		if (jobs[i].rc < 0)
-			fail_msg("%s", jobs[i].err.message);
-	}
+	for (size_t i = 0; i < 4; i++)
+		assert_ok(jobs[i].rc, jobs[i].err);
 	assert_int_equal(gt_images_count(fixture->images), 1);
 	assert_int_equal(layers_in_driver(fixture), 2);
 	struct gt_error err = { 0 };
