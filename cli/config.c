@@ -1,0 +1,144 @@
+/*
+ * config.c - the user's config.json, shared with Docker's command line: credentials of registries, detach keys.
+ *
+ * Read when first wanted; written whole (login, logout). Secrets stay base64 in the file, as Docker keeps them where
+ * no credential helper is set; the file is made 0600.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/fd.h"
+#include "cli.h"
+
+static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+char *base64_encode(const char *bytes, size_t len, bool url)
+{
+	const unsigned char *in = (const unsigned char *)bytes;
+	struct gt_buf out = { 0 };
+	for (size_t i = 0; i < len; i += 3) {
+		unsigned word = (unsigned)in[i] << 16 | (i + 1 < len ? in[i + 1] : 0U) << 8 | (i + 2 < len ? in[i + 2] : 0U);
+		for (int j = 0; j < 4; j++) {
+			char c = i + (size_t)j > len ? '=' : digits[word >> (18 - 6 * j) & 63];
+			gt_buf_char(&out, url && c == '+' ? '-' : url && c == '/' ? '_' : c);
+		}
+	}
+	return gt_buf_take(&out);
+}
+
+int base64_decode(const char *text, struct gt_buf *out)
+{
+	unsigned word = 0;
+	int bits = 0;
+	for (; *text && *text != '='; text++) {
+		char c = *text == '-' ? '+' : *text == '_' ? '/' : *text;
+		const char *at = strchr(digits, c);
+		if (!at)
+			return -1;
+		word = word << 6 | (unsigned)(at - digits);
+		bits += 6;
+		if (bits >= 8) {
+			bits -= 8;
+			gt_buf_char(out, (char)(word >> bits & 0xff));
+		}
+	}
+	return 0;
+}
+
+json_t *config_load(struct cli *cli, struct gt_error *err)
+{
+	if (cli->config)
+		return cli->config;
+	AUTO_FREE char *path = gt_xasprintf("%s/config.json", cli->config_dir);
+	AUTO_BUF struct gt_buf text = { 0 };
+	if (access(path, F_OK) < 0)
+		return cli->config = json_object();
+	if (gt_read_file(AT_FDCWD, path, 1 << 20, &text, err) < 0)
+		return NULL;
+	cli->config = gt_json_parse(text.data ? text.data : "", text.len, path, err);
+	if (cli->config && !json_is_object(cli->config)) {
+		json_decref(cli->config);
+		cli->config = NULL;
+		return gt_fail_null(err, GT_INVALID, "%s does not hold a JSON object", path);
+	}
+	return cli->config;
+}
+
+int config_save(struct cli *cli, struct gt_error *err)
+{
+	AUTO_FREE char *text = json_dumps(cli->config, JSON_INDENT(8));
+	if (gt_mkdirs(AT_FDCWD, cli->config_dir, 0700, err) < 0)
+		return -1;
+	AUTO_CLOSE int dir = open(cli->config_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return gt_fail_errno(err, errno, "cannot open %s", cli->config_dir);
+	return gt_replace_file(dir, "config.json", text, strlen(text), 0600, true, err);
+}
+
+/* The first part of a reference is a registry where it looks like a host: it has a dot, a colon, or is localhost. */
+char *registry_of(const char *reference)
+{
+	const char *slash = strchr(reference, '/');
+	if (slash) {
+		AUTO_FREE char *host = gt_xstrndup(reference, (size_t)(slash - reference));
+		bool is_host = strpbrk(host, ".:") || strcmp(host, "localhost") == 0;
+		if (is_host && strcmp(host, "docker.io") != 0 && strcmp(host, "index.docker.io") != 0)
+			return take(host);
+	}
+	return gt_xstrdup("https://index.docker.io/v1/");
+}
+
+/* {"auth": base64 of "user:password", "identitytoken": ...} as {"username", "password", "serveraddress", ...}. */
+static json_t *credentials(const json_t *entry, const char *server)
+{
+	json_t *out = json_object();
+	AUTO_BUF struct gt_buf pair = { 0 };
+	const char *auth = js(entry, "auth");
+	if (*auth && base64_decode(auth, &pair) == 0 && pair.len > 0) {
+		char *colon = strchr(pair.data, ':');
+		if (colon) {
+			*colon = '\0';
+			jset_str(out, "username", pair.data);
+			jset_str(out, "password", colon + 1);
+		}
+	} else {
+		jset_str(out, "username", js(entry, "username"));
+		jset_str(out, "password", js(entry, "password"));
+	}
+	jset_str(out, "identitytoken", js(entry, "identitytoken"));
+	jset_str(out, "serveraddress", server);
+	return out;
+}
+
+char *config_registry_auth(struct cli *cli, const char *reference, struct gt_error *err)
+{
+	const json_t *config = config_load(cli, err);
+	if (!config)
+		return NULL;
+	AUTO_FREE char *registry = registry_of(reference);
+	AUTO_FREE char *https = gt_xasprintf("https://%s", registry);
+	const json_t *entry = jo(jo(config, "auths"), registry);
+	if (!entry)
+		entry = jo(jo(config, "auths"), https);
+	if (!entry)
+		return NULL;
+	AUTO_JSON json_t *plain = credentials(entry, registry);
+	AUTO_FREE char *text = json_dumps(plain, JSON_COMPACT);
+	return base64_encode(text, strlen(text), true);
+}
+
+char *config_all_auths(struct cli *cli, struct gt_error *err)
+{
+	const json_t *config = config_load(cli, err);
+	json_t *auths = config ? jo(config, "auths") : NULL;
+	if (json_object_size(auths) == 0)
+		return NULL;
+	AUTO_JSON json_t *all = json_object();
+	const char *server;
+	json_t *entry;
+	json_object_foreach(auths, server, entry)
+		json_object_set_new(all, server, credentials(entry, server));
+	AUTO_FREE char *text = json_dumps(all, JSON_COMPACT);
+	return base64_encode(text, strlen(text), true);
+}

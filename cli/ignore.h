@@ -1,0 +1,22 @@
+/*
+ * ignore.h - .dockerignore: which files of a build's context stay here.
+ *
+ * Lines are patterns (* ? [a-z] ** and \ escapes) relative to the context; "!" takes back; "#" comments; the last line
+ * that matches a path or one of its directories decides.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "base/json.h"
+
+struct ignore {
+	struct gt_strings patterns;     /* cleaned; those taken back begin with "!" */
+	bool exceptions;
+};
+
+int ignore_read(struct ignore *ignore, int dirfd, struct gt_error *err);        /* no file: nothing is ignored */
+void ignore_add(struct ignore *ignore, const char *line);
+bool ignore_matches(const struct ignore *ignore, const char *path);
+void ignore_free(struct ignore *ignore);
