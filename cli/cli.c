@@ -17,7 +17,7 @@
 void cli_print_error(const struct cli *cli, const struct gt_error *err)
 {
 	fflush(stdout);
-	bool daemons = strncmp(err->message, DAEMON_SAYS, strlen(DAEMON_SAYS)) == 0 ||
+	bool daemons = strncmp(err->message, "Error", 5) == 0 ||
 		       strncmp(err->message, "Cannot connect", 14) == 0;
 	fprintf(stderr, "%s%s\n", daemons && !cli->help_hint ? "" : "gantry: ", err->message);
 	if (cli->help_hint)

@@ -119,8 +119,6 @@ static int set_attach(struct draft *draft)
 	const struct gt_strings *list = arg_list(draft->args, "attach");
 	bool in = false, out = false, error = false;
 	bool detach = arg_has_flag(draft->args, "detach") && arg_bool(draft->args, "detach");
-	if (detach && list->count > 0)
-		return gt_fail(draft->err, GT_INVALID, "Conflicting options: -a and -d");
 	for (size_t i = 0; i < list->count; i++) {
 		const char *name = list->items[i];
 		if (strcasecmp(name, "stdin") == 0)
@@ -184,8 +182,7 @@ static int set_process(struct draft *draft)
 	const struct args *args = draft->args;
 	static const struct plain texts[] = {
 		{ "hostname", "Hostname" },     { "domainname", "Domainname" }, { "user", "User" },
-		{ "workdir", "WorkingDir" },    { "stop-signal", "StopSignal" }, { "mac-address", "MacAddress" },
-		{ NULL, NULL },
+		{ "workdir", "WorkingDir" },    { "stop-signal", "StopSignal" }, { NULL, NULL },
 	};
 	static const struct plain numbers[] = { { "stop-timeout", "StopTimeout" }, { NULL, NULL } };
 	struct gt_strings env = { 0 };
@@ -309,14 +306,14 @@ static int set_first_network(struct draft *draft, const char *name, json_t *endp
 	jset_str(ipam, "IPv6Address", arg_string(args, "ip6"));
 	jset(ipam, "LinkLocalIPs", jlist(arg_list(args, "link-local-ip")));
 	bool own = strcmp(name, "host") != 0 && strcmp(name, "none") != 0 && strncmp(name, "container:", 10) != 0;
-	if (!own && (json_object_size(ipam) > 0 || arg_list(args, "network-alias")->count > 0))
+	if (!own && (json_object_size(ipam) > 0 || arg_list(args, "network-alias")->count > 0 || *arg_string(args, "mac-address")))
 		return gt_fail(draft->err, GT_INVALID, "addresses and aliases cannot be set on network %s", name);
 	set_if_any(endpoint, "IPAMConfig", ipam);
 	jset(endpoint, "Aliases", jlist(arg_list(args, "network-alias")));
-	if (own) {
+	bool user_defined = own && strcmp(name, "default") != 0 && strcmp(name, "bridge") != 0;
+	if (user_defined)
 		jset(endpoint, "Links", jlist(arg_list(args, "link")));
-		jset_str(endpoint, "MacAddress", arg_string(args, "mac-address"));
-	}
+	jset_str(endpoint, "MacAddress", arg_string(args, "mac-address"));
 	return 0;
 }
 

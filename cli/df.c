@@ -6,6 +6,8 @@
 #include "api.h"
 #include "humanize.h"
 #include "list.h"
+#include "container.h"
+#include "image.h"
 #include "other.h"
 
 struct usage {
@@ -135,34 +137,19 @@ static void image_lines(const json_t *df, struct gt_buf *lines)
 {
 	size_t i;
 	json_t *image;
-	gt_buf_str(lines, "REPOSITORY\tIMAGE ID\tCREATED\tSIZE\tSHARED SIZE\tUNIQUE SIZE\tCONTAINERS\n");
+	gt_buf_str(lines, "REPOSITORY\tTAG\tIMAGE ID\tCREATED\tSIZE\tSHARED SIZE\tUNIQUE SIZE\tCONTAINERS\n");
 	json_array_foreach(jo(df, "Images"), i, image)
 	{
-		const char *name = jv(json_array_get(jo(image, "RepoTags"), 0));
+		AUTO_FREE char *name = NULL, *tag = NULL;
+		split_reference(jv(json_array_get(jo(image, "RepoTags"), 0)), &name, &tag);
 		double shared_bytes = jd(image, "SharedSize") > 0 ? jd(image, "SharedSize") : 0;
 		AUTO_FREE char *id = short_id(js(image, "Id"), false);
 		AUTO_FREE char *created = human_ago(ji(image, "Created"));
 		AUTO_FREE char *size = human_size(jd(image, "Size"), 4);
 		AUTO_FREE char *shared = human_size(shared_bytes, 4);
 		AUTO_FREE char *unique = human_size(jd(image, "Size") - shared_bytes, 4);
-		gt_buf_printf(lines, "%s\t%s\t%s\t%s\t%s\t%s\t%lld\n", *name ? name : "<none>", id, created, size, shared, unique,
+		gt_buf_printf(lines, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%lld\n", *name ? name : "<none>", tag ? tag : "<none>", id, created, size, shared, unique,
 			      (long long)ji(image, "Containers"));
-	}
-}
-
-static void container_lines(const json_t *df, struct gt_buf *lines)
-{
-	size_t i;
-	json_t *container;
-	gt_buf_str(lines, "CONTAINER ID\tIMAGE\tSIZE\tCREATED\tSTATUS\tNAMES\n");
-	json_array_foreach(jo(df, "Containers"), i, container)
-	{
-		const char *name = jv(json_array_get(jo(container, "Names"), 0));
-		AUTO_FREE char *id = short_id(js(container, "Id"), false);
-		AUTO_FREE char *size = human_size(jd(container, "SizeRw"), 4);
-		AUTO_FREE char *created = human_ago(ji(container, "Created"));
-		gt_buf_printf(lines, "%s\t%s\t%s\t%s\t%s\t%s\n", id, js(container, "Image"), size, created, js(container, "Status"),
-			      name + (*name == '/'));
 	}
 }
 
@@ -200,12 +187,16 @@ static int print_details(const json_t *df, struct gt_error *err)
 		void (*lines)(const json_t *df, struct gt_buf *lines);
 	} parts[] = {
 		{ "Images space usage:", image_lines },
-		{ "\nContainers space usage:", container_lines },
 		{ "\nLocal Volumes space usage:", volume_lines },
 		{ "\nBuild cache usage:", cache_lines },
 	};
 	for (size_t i = 0; i < GT_COUNT(parts); i++) {
 		AUTO_BUF struct gt_buf lines = { 0 };
+		if (i == 1) {
+			printf("\nContainers space usage:\n\n");
+			if (ps_print_usage(jo(df, "Containers"), err) < 0)
+				return -1;
+		}
 		parts[i].lines(df, &lines);
 		printf("%s\n\n", parts[i].title);
 		if (table_print(lines.data, err) < 0)

@@ -135,13 +135,13 @@ const char *http_client_host(const struct http_client *client)
 static int no_daemon(const struct http_client *client, struct gt_error *err)
 {
 	struct gt_error why = *err;
-	const char *remedy = "Is gantryd running? Start it with 'systemctl start gantryd', or name another with -H or GANTRY_HOST";
+	const char *remedy = "Is gantryd running? Start it with 'systemctl start gantryd', or name another with -H or GANTRY_HOST.";
 	if (client->unix_path && (why.errnum == EACCES || why.errnum == EPERM))
-		remedy = "Run as root, or as a member of the group that owns the socket";
+		remedy = "Run as root, or as a member of the group that owns the socket.";
 	else if (client->tls && why.errnum == 0)
-		remedy = "Check --tlscacert, --tlscert and --tlskey";
-	return gt_fail(err, GT_UNAVAILABLE, "Cannot connect to the gantry daemon at %s (%s). %s", client->address,
-		       why.message, remedy);
+		remedy = "Check --tlscacert, --tlscert and --tlskey.";
+	return gt_fail(err, GT_UNAVAILABLE, "Cannot connect to the gantry daemon at %s. %s (%s)", client->address, remedy,
+		       why.message);
 }
 
 static int dial(struct http_client *client, struct conn *conn, struct gt_error *err)

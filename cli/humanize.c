@@ -35,8 +35,6 @@ char *human_duration(int64_t seconds)
 
 char *human_ago(int64_t unix_seconds)
 {
-	if (unix_seconds <= 0)
-		return gt_xstrdup("N/A");
 	char *duration = human_duration((int64_t)time(NULL) - unix_seconds);
 	char *text = gt_xasprintf("%s ago", duration);
 	free(duration);

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 char *human_duration(int64_t seconds);          /* "About a minute", "3 days" */
-char *human_ago(int64_t unix_seconds);          /* "3 minutes ago"; "N/A" for 0 and below */
+char *human_ago(int64_t unix_seconds);          /* "3 minutes ago" */
 char *human_size(double bytes, int digits);     /* 1000s: "4.26MB" */
 char *human_bytes(double bytes);                /* 1024s: "64MiB" */
 char *human_time(int64_t unix_seconds);         /* "2026-01-02 15:04:05 +0100 CET" */

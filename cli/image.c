@@ -39,6 +39,7 @@ static char *digest_text(const struct row *row) { return gt_xstrdup(((const stru
 static char *created_text(const struct row *row) { return human_time(ji(row->item, "Created")); }
 static char *since_text(const struct row *row) { return human_ago(ji(row->item, "Created")); }
 static char *size_text(const struct row *row) { return human_size(jd(row->item, "Size"), 3); }
+static char *virtual_text(const struct row *row) { return human_size(jd(row->item, "Size"), 4); }
 
 static char *containers_text(const struct row *row)
 {
@@ -64,7 +65,7 @@ static const struct column columns[] = {
 	{ "ID", "IMAGE ID", id_text },                   { "Repository", "REPOSITORY", repository_text },
 	{ "SharedSize", "SHARED SIZE", shared_text },    { "Size", "SIZE", size_text },
 	{ "Tag", "TAG", tag_text },                      { "UniqueSize", "UNIQUE SIZE", unique_text },
-	{ "VirtualSize", "SIZE", size_text },            { NULL, NULL, NULL },
+	{ "VirtualSize", "SIZE", virtual_text },            { NULL, NULL, NULL },
 };
 
 struct naming {
@@ -195,13 +196,15 @@ static char *by_text(const struct row *row)
 static char *history_created_text(const struct row *row)
 {
 	char text[36];
-	gt_time_format(ji(row->item, "Created") * GT_SECOND, text);
-	return gt_xstrdup(text);
+	gt_time_format_fixed(ji(row->item, "Created") * GT_SECOND, text);
+	return gt_xasprintf("%.19sZ", text);
 }
 
 static char *history_since_text(const struct row *row)
 {
-	return history_human(row) ? human_ago(ji(row->item, "Created")) : history_created_text(row);
+	if (!history_human(row))
+		return history_created_text(row);
+	return ji(row->item, "Created") > 0 ? human_ago(ji(row->item, "Created")) : gt_xstrdup("N/A");
 }
 
 static char *history_size_text(const struct row *row)
@@ -219,8 +222,10 @@ static const struct column history_columns[] = {
 int command_history(struct cli *cli, struct args *args, struct gt_error *err)
 {
 	bool human = arg_bool(args, "human");
+	static const char table[] = "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}";
+	static const char exact[] = "{{.ID}}\t{{.CreatedAt}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}";
 	struct list list = { .columns = history_columns, .quiet = "{{.ID}}", .no_trunc = arg_bool(args, "no-trunc"),
-			     .table = "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}" };
+			     .table = human ? table : exact };
 	AUTO_BUF struct gt_buf path = { 0 };
 	url_image(&path, "/images/", args->operands[0], "/history");
 	AUTO_JSON json_t *layers = api_get(cli, path.data, err);

@@ -108,10 +108,7 @@ int inspect_all(struct cli *cli, struct args *args, inspect_function *get, struc
 		if (!object || (template && print_one(template, object, &why) < 0)) {
 			if (!template && status == 0 && json_array_size(found) == 0 && args->count == 1)
 				puts("[]");
-			if (strncmp(why.message, "Error", 5) == 0)
-				fprintf(stderr, "%s\n", why.message);
-			else
-				cli_print_error(cli, &why);
+			cli_print_error(cli, &why);
 			status = 1;
 		}
 	}

@@ -38,7 +38,10 @@ static json_t *row_field(const void *data, const char *name, const char *argumen
 	const struct column *column = find_column(row->list, name);
 	if (argument)
 		return row->list->label && strcmp(name, "Label") == 0 ? text_value(row->list->label(row, argument)) : NULL;
-	return column ? text_value(column->text(row)) : NULL;
+	if (!column)
+		return NULL;
+	json_t *value = text_value(column->text(row));
+	return value ? value : json_null();
 }
 
 static json_t *row_whole(const void *data)
@@ -46,7 +49,10 @@ static json_t *row_whole(const void *data)
 	const struct row *row = data;
 	json_t *all = json_object();
 	for (const struct column *column = row->list->columns; column->name; column++)
-		json_object_set_new(all, column->name, text_value(column->text(row)));
+	{
+		json_t *value = text_value(column->text(row));
+		json_object_set_new(all, column->name, value ? value : json_null());
+	}
 	return all;
 }
 

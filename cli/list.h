@@ -24,7 +24,7 @@ struct row {
 struct column {
 	const char *name;               /* "Names" */
 	const char *header;             /* "NAMES" */
-	char *(*text)(const struct row *row);   /* the caller frees */
+	char *(*text)(const struct row *row);   /* the caller frees; NULL: not known (null in JSON) */
 };
 
 struct list {
@@ -51,6 +51,7 @@ int list_print(const struct list *list, const char *format, bool quiet, const js
 
 /* table.c: lines of cells separated by tabs, the first line being the header. */
 int table_print(const char *lines, struct gt_error *err);
+int table_print_wide(const char *lines, int width, struct gt_error *err);       /* least width of a column */
 
 /* "k=v,k2=v2" of an object, sorted. */
 char *join_labels(const json_t *labels);

@@ -129,7 +129,7 @@ static char *networks_text(const struct row *row)
 static char *platform_text(const struct row *row)
 {
 	const json_t *platform = jo(jo(row->item, "ImageManifestDescriptor"), "platform");
-	return platform ? gt_xasprintf("%s/%s", js(platform, "os"), js(platform, "architecture")) : gt_xstrdup("");
+	return platform ? gt_xasprintf("%s/%s", js(platform, "os"), js(platform, "architecture")) : NULL;
 }
 
 /* ---- ports ---- */
@@ -284,4 +284,13 @@ int command_ps(struct cli *cli, struct args *args, struct gt_error *err)
 		done = printer_end(printer, err);
 	printer_free(printer);
 	return done;
+}
+
+int ps_print_usage(const json_t *containers, struct gt_error *err)
+{
+	static const struct list list = {
+		.columns = columns,
+		.table = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}",
+	};
+	return list_print(&list, "", false, containers, err);
 }

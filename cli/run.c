@@ -87,6 +87,8 @@ int command_run(struct cli *cli, struct args *args, struct gt_error *err)
 	AUTO_FREE char *id = NULL;
 	AUTO_SESSION struct session session;
 	session_init(&session, cli, false, false, false, false);
+	if (arg_bool(args, "detach") && arg_list(args, "attach")->count > 0)
+		return gt_fail(err, GT_INVALID, "conflicting options: cannot specify both --attach and --detach");
 	cli->failure_status = EXIT_DAEMON;
 	cli->help_hint = true;
 	if (create_body(args, &body, err) < 0)

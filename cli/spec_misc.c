@@ -278,6 +278,15 @@ json_t *spec_rate_device(const char *text, bool bytes, struct gt_error *err)
 	return json_pack("{s:s,s:I}", "Path", path, "Rate", (json_int_t)rate);
 }
 
+static void add_devices(json_t *list, const char *text)
+{
+	struct gt_strings ids = { 0 };
+	args_split_csv(text, &ids);
+	for (size_t i = 0; i < ids.count; i++)
+		json_array_append_new(list, json_string(ids.items[i]));
+	gt_strings_free(&ids);
+}
+
 json_t *spec_gpus(const char *text, struct gt_error *err)
 {
 	AUTO_JSON json_t *request = json_pack("{s:s,s:i,s:[],s:[[s]],s:{}}", "Driver", "", "Count", 0, "DeviceIDs", "Capabilities", "gpu",
@@ -294,7 +303,7 @@ json_t *spec_gpus(const char *text, struct gt_error *err)
 			json_object_set_new(request, "Count", json_integer(-1));
 		} else if (strncmp(field, "device=", 7) == 0) {
 			listing = true;
-			json_array_append_new(json_object_get(request, "DeviceIDs"), json_string(field + 7));
+			add_devices(json_object_get(request, "DeviceIDs"), field + 7);
 		} else if (strncmp(field, "driver=", 7) == 0) {
 			json_object_set_new(request, "Driver", json_string(field + 7));
 		} else if (strncmp(field, "capabilities=", 13) == 0) {

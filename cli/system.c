@@ -180,7 +180,11 @@ static void print_time(const json_t *event)
 	localtime_r(&seconds, &tm);
 	strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
 	strftime(zone, sizeof zone, "%z", &tm);
-	printf("%s.%09lld%.3s:%s", text, (long long)(ns % GT_SECOND), zone, zone + 3);
+	printf("%s.%09lld", text, (long long)(ns % GT_SECOND));
+	if (tm.tm_gmtoff == 0)
+		putchar('Z');
+	else
+		printf("%.3s:%s", zone, zone + 3);
 }
 
 static int by_name(const void *a, const void *b)

@@ -21,10 +21,11 @@ static size_t count_cells(const char *line, size_t len)
 	return cells < MAX_COLUMNS ? cells : MAX_COLUMNS;
 }
 
-static int add_column(struct libscols_table *table, const char *name, bool last)
+/* The header's own blanks make the column's least width. */
+static int add_column(struct libscols_table *table, const char *name, int width)
 {
-	struct libscols_column *column = scols_table_new_column(table, name, last ? 0 : MIN_WIDTH, 0);
-	return column ? 0 : -1;
+	AUTO_FREE char *padded = gt_xasprintf("%-*s", width, name);
+	return scols_table_new_column(table, padded, 0, 0) ? 0 : -1;
 }
 
 static const char *next_line(const char *line, size_t *len)
@@ -34,7 +35,8 @@ static const char *next_line(const char *line, size_t *len)
 }
 
 /* Calls for each cell of a line; the text is a copy. */
-static int each_cell(struct libscols_table *table, struct libscols_line *into, const char *line, size_t len, size_t columns)
+static int each_cell(struct libscols_table *table, struct libscols_line *into, const char *line, size_t len, size_t columns,
+		     int min_width)
 {
 	for (size_t i = 0; i < columns; i++) {
 		size_t width = 0;
@@ -43,7 +45,7 @@ static int each_cell(struct libscols_table *table, struct libscols_line *into, c
 		if (i == columns - 1)
 			width = len;
 		AUTO_FREE char *cell = gt_xstrndup(line, width);
-		if (into ? scols_line_set_data(into, i, cell) : add_column(table, cell, i == columns - 1))
+		if (into ? scols_line_set_data(into, i, cell) : add_column(table, cell, i == columns - 1 ? 0 : min_width))
 			return -1;
 		size_t used = width < len ? width + 1 : width;
 		line += used;
@@ -52,40 +54,40 @@ static int each_cell(struct libscols_table *table, struct libscols_line *into, c
 	return 0;
 }
 
-static int fill(struct libscols_table *table, const char *lines)
+static int fill(struct libscols_table *table, const char *lines, int width)
 {
 	size_t len;
 	const char *line = lines, *next = next_line(lines, &len);
 	size_t columns = count_cells(line, len);
-	if (each_cell(table, NULL, line, len, columns) < 0)
+	if (each_cell(table, NULL, line, len, columns, width) < 0)
 		return -1;
 	for (line = next; line && *line; line = next) {
 		next = next_line(line, &len);
 		struct libscols_line *row = scols_table_new_line(table, NULL);
-		if (!row || each_cell(table, row, line, len, columns) < 0)
+		if (!row || each_cell(table, row, line, len, columns, width) < 0)
 			return -1;
 	}
 	return 0;
 }
 
 /* libsmartcols prints nothing for a table without lines. */
-static void print_header_alone(const char *line)
+static void print_header_alone(const char *line, int min_width)
 {
 	size_t cells = count_cells(line, strcspn(line, "\n"));
 	for (size_t i = 0; i < cells; i++) {
 		int len = (int)strcspn(line, i == cells - 1 ? "\n" : "\t\n");
-		int width = i == cells - 1 ? 0 : (len < MIN_WIDTH ? MIN_WIDTH : len) + 3;
+		int width = i == cells - 1 ? 0 : (len < min_width ? min_width : len) + 3;
 		printf("%-*.*s", width, len, line);
 		line += len + (line[len] == '\t');
 	}
 	putchar('\n');
 }
 
-int table_print(const char *lines, struct gt_error *err)
+int table_print_wide(const char *lines, int width, struct gt_error *err)
 {
 	const char *end = strchr(lines, '\n');
 	if (!end || end[1] == '\0') {
-		print_header_alone(lines);
+		print_header_alone(lines, width);
 		return 0;
 	}
 	setlocale(LC_CTYPE, "");
@@ -94,9 +96,14 @@ int table_print(const char *lines, struct gt_error *err)
 		return gt_fail(err, GT_INTERNAL, "cannot make a table");
 	scols_table_set_column_separator(table, "   ");
 	scols_table_set_termforce(table, SCOLS_TERMFORCE_NEVER);
-	int bad = fill(table, lines);
+	int bad = fill(table, lines, width);
 	if (!bad)
 		bad = scols_print_table(table);
 	scols_unref_table(table);
 	return bad ? gt_fail(err, GT_INTERNAL, "cannot draw a table") : 0;
+}
+
+int table_print(const char *lines, struct gt_error *err)
+{
+	return table_print_wide(lines, MIN_WIDTH, err);
 }

@@ -86,6 +86,7 @@ static int get_field(struct run *run, struct value *value, const char *name, con
 		next.json = value->row->field(value->row->row, name, argument);
 		if (!next.json)
 			return template_fail(run->err, at, "there is no field \"%s\"", name);
+		next.null_kind = 'p';
 	} else if (argument) {
 		return template_fail(run->err, at, "\"%s\" is not a function of this object", name);
 	} else if (json_is_object(value->json)) {

@@ -62,7 +62,7 @@ int command_top(struct cli *cli, struct args *args, struct gt_error *err)
 			gt_buf_printf(&lines, "%s%s", j ? "\t" : "", jv(cell));
 		gt_buf_char(&lines, '\n');
 	}
-	return table_print(lines.data, err);
+	return table_print_wide(lines.data, 17, err);
 }
 
 /* ---- port ---- */
@@ -111,7 +111,7 @@ int command_port(struct cli *cli, struct args *args, struct gt_error *err)
 	AUTO_FREE char *key = strchr(wanted, '/') ? gt_xstrdup(wanted) : gt_xasprintf("%s/tcp", wanted);
 	const json_t *bindings = jo(ports, key);
 	if (json_array_size(bindings) == 0)
-		return gt_fail(err, GT_NOT_FOUND, "no public port '%s' published for %s", key, args->operands[0]);
+		return gt_fail(err, GT_NOT_FOUND, "Error: No public port '%s' published for %s", wanted, args->operands[0]);
 	json_array_foreach(bindings, i, binding)
 		print_binding("", binding);
 	return 0;
