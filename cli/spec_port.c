@@ -2,6 +2,7 @@
  * spec_port.c - "-p [ADDRESS:][HOSTPORT[-END]:]PORT[-END][/PROTO]".
  */
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <string.h>
 
 #include "args.h"
@@ -21,7 +22,7 @@ static int bad_port(const char *text, const char *why, struct gt_error *err)
 static int parse_port(const char *text, int *port)
 {
 	int64_t number;
-	if (parse_int(text, &number) < 0 || number < 0 || number > 65535)
+	if (!isdigit((unsigned char)*text) || parse_int(text, &number) < 0 || number < 0 || number > 65535)
 		return -1;
 	*port = (int)number;
 	return 0;
