@@ -3,7 +3,10 @@
  *
  * loader.c opens the shared objects of config's plugin_dir, checks file, symbol, version, sizes, names and INI keys,
  * and refuses what is wrong with the exact reason (a warning; the daemon goes on without it). The calls below
- * fill in struct sizes, a deadline, and turn a driver's error into ours: "driver NAME: MESSAGE".
+ * fill in struct sizes, a deadline (30 s; 10 min for those that move a layer's or volume's bytes), and turn a driver's error into
+ * ours: "driver NAME: MESSAGE".
+ *
+ * State of drivers: <root>/{networks,volumes,storage}/<driver name>/ by kind, and <run>/plugins/<kind>-<driver name>/.
  *
  * Thread safe. A gt_driver lives as long as the gt_drivers it came from. An op that the driver lacks fails with
  * GT_UNSUPPORTED.
@@ -23,6 +26,8 @@ struct gt_driver;
 /* event: passed on from host->event(); may be NULL. */
 typedef void (*gt_driver_event)(void *arg, const char *driver, const char *object, const char *action, const char *detail);
 
+/* Fails where a setting of a plugin that is there is wrong ("FILE:LINE: [plugin.NAME] KEY: why", one per line); a plugin or driver that cannot be
+ * used is a warning. */
 int gt_drivers_load(const struct gt_config *config, gt_driver_event event, void *event_arg, struct gt_drivers **drivers,
 		    struct gt_error *err);
 void gt_drivers_free(struct gt_drivers *drivers);
@@ -31,11 +36,13 @@ void gt_drivers_cancel(struct gt_drivers *drivers);
 /* Checks [plugin.*] sections against the declarations of the plugins that are there, without open(). For --check-config. */
 int gt_drivers_check(const struct gt_config *config, struct gt_error *err);
 
-/* GT_NOT_FOUND: `no network driver named "x" is loaded (there are: bridge, host)`. */
+/* GT_NOT_FOUND: `no network driver named "x" is loaded (there are: bridge, host)`. GT_UNAVAILABLE where its open() failed, with the reason. */
 struct gt_driver *gt_driver_find(struct gt_drivers *drivers, enum gantry_kind kind, const char *name, struct gt_error *err);
 const char *gt_driver_name(const struct gt_driver *driver);
 uint64_t gt_driver_capabilities(const struct gt_driver *driver);
-/* Names of one kind, sorted: a JSON array. And all plugins with version, path, drivers, refusals: for `info` and `plugin ls`. */
+/* Names of one kind that are open, sorted: a JSON array. And all plugins, for `info` and `plugin ls`:
+ * {"Plugins":[{"Name","Version","Description","Path","ABI","Drivers":[{"Kind","Name","Open","Capabilities":[],"Error"}],"Settings":{}}],
+ *  "Refused":[{"Path","Reason"}], "Disabled":[NAME]}. The caller's. */
 json_t *gt_driver_names(struct gt_drivers *drivers, enum gantry_kind kind);
 json_t *gt_drivers_describe(struct gt_drivers *drivers);
 

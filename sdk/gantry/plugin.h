@@ -28,6 +28,7 @@
 #ifndef GANTRY_PLUGIN_H
 #define GANTRY_PLUGIN_H
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -62,15 +63,33 @@ struct gantry_error {
 	char message[512];              /* one sentence for a person: what, why, remedy */
 };
 
-/* Fills err and returns -1. */
+/* Fills err and returns -1. err->errnum becomes 0. */
 __attribute__((format(printf, 3, 4), unused)) static inline int gantry_fail(struct gantry_error *err, int kind,
 									     const char *fmt, ...)
 {
 	va_list ap;
 	err->kind = kind;
+	err->errnum = 0;
 	va_start(ap, fmt);
 	vsnprintf(err->message, sizeof err->message, fmt, ap);
 	va_end(ap);
+	return -1;
+}
+
+/* The same with ": " and errnum's text (strerror) at the end, and err->errnum set. */
+__attribute__((format(printf, 4, 5), unused)) static inline int gantry_fail_errno(struct gantry_error *err, int kind, int errnum,
+										   const char *fmt, ...)
+{
+	va_list ap;
+	int len;
+	err->kind = kind;
+	err->errnum = errnum;
+	va_start(ap, fmt);
+	len = vsnprintf(err->message, sizeof err->message, fmt, ap);
+	va_end(ap);
+	errno = errnum;
+	if (len >= 0 && (size_t)len < sizeof err->message)
+		snprintf(err->message + len, sizeof err->message - (size_t)len, ": %m");
 	return -1;
 }
 
@@ -92,29 +111,34 @@ struct gantry_host {
 	uint32_t size;
 	uint16_t abi_major, abi_minor;
 	const char *engine_version;
-	/* Absolute directories of this driver alone, made by the engine, mode 0700: `state_dir` survives
-	 * a reboot, `run_dir` does not. */
+	/* Absolute directories of this driver alone, made by the engine, mode 0700: `state_dir`
+	 * (<root>/networks/NAME, <root>/volumes/NAME or <root>/storage/NAME by the driver's kind) survives
+	 * a reboot, `run_dir` (<run>/plugins/KIND-NAME) does not. What is in them is the driver's, except for the name
+	 * ".state", where state_put() writes. */
 	const char *state_dir;
 	const char *run_dir;
 
 	/* One log line, marked with the driver's name. */
 	void (*log)(const struct gantry_host *host, int level, const char *message);
-	/* The value of a declared INI key (its default where the file has none); NULL for an undeclared key. */
+	/* The value of a declared INI key (its default where the file has none); NULL for an undeclared key, or one that
+	 * has neither value nor default. Valid as long as host. */
 	const char *(*config)(const struct gantry_host *host, const char *key);
 	/* True once the op should give up (deadline passed, client gone, daemon stopping). */
 	int (*cancelled)(const struct gantry_host *host, const struct gantry_call *call);
 	/* Tells users of something that happened to an object of the driver's ("link down"). */
 	void (*event)(const struct gantry_host *host, const char *object, const char *action, const char *detail);
 	/* Replaces / reads / removes a small document (at most 64 KiB) below state_dir, crash-safe: a reader sees the
-	 * old or the new one whole. May block on the disk. `name` obeys [A-Za-z0-9._-]{1,200}. state_get returns
-	 * the length, or -1; it writes at most `room` bytes. */
+	 * old or the new one whole. May block on the disk. `name` obeys [A-Za-z0-9_-][A-Za-z0-9._-]{0,199}. state_get
+	 * writes at most `room` bytes and returns the whole document's length, which may be more; or -1, with
+	 * GANTRY_E_NOT_FOUND where there is none. Removing what is absent is success. */
 	int (*state_put)(const struct gantry_host *host, const char *name, const void *bytes, size_t len,
 			 struct gantry_error *err);
 	int64_t (*state_get)(const struct gantry_host *host, const char *name, void *bytes, size_t room,
 			     struct gantry_error *err);
 	int (*state_remove)(const struct gantry_host *host, const char *name, struct gantry_error *err);
-	/* Runs fn(arg) in a thread that has entered the network namespace behind netns_fd; returns what fn
-	 * returns, or -1 with err. Blocks until fn returns. */
+	/* Runs fn(arg) in a fresh thread that has entered the network namespace behind netns_fd; returns what fn
+	 * returns (err untouched), or -1 with err where the thread or the namespace cannot be had. Blocks until fn
+	 * returns. */
 	int (*in_netns)(const struct gantry_host *host, int netns_fd, int (*fn)(void *arg), void *arg,
 			struct gantry_error *err);
 	void *engine;                   /* the engine's own */
@@ -132,12 +156,13 @@ enum gantry_key_type {
 };
 
 /* One INI key of section [plugin.<name>]. The engine checks the file against this and reports what is wrong
- * with file and line, before open() is called. */
+ * with file and line, before open() is called. Names obey [a-z][a-z0-9_-]{0,63}; "enabled" and "path" are the
+ * engine's own. */
 struct gantry_key {
 	uint32_t size;
 	int32_t type;                   /* enum gantry_key_type */
 	const char *name;
-	const char *default_value;
+	const char *default_value;      /* checked as a user's value is; NULL: none */
 	int64_t min, max;               /* GANTRY_KEY_INT and _SIZE; both 0: any */
 	const char *const *choices;     /* GANTRY_KEY_CHOICE; ends with NULL */
 	const char *doc;                /* one line */
@@ -157,7 +182,7 @@ struct gantry_driver {
 struct gantry_plugin {
 	uint32_t size;
 	uint16_t abi_major, abi_minor;  /* what the plugin was compiled against */
-	const char *name;               /* the INI section is [plugin.<name>]; [a-z0-9][a-z0-9-]{0,31} */
+	const char *name;               /* the INI section is [plugin.<name>], the file <name>.so; [a-z0-9][a-z0-9-]{0,31} */
 	const char *version;
 	const char *description;        /* one line */
 	const struct gantry_key *keys;
@@ -169,8 +194,8 @@ struct gantry_plugin {
 };
 
 /* Defines the exported symbol: GANTRY_PLUGIN_EXPORT = { .size = sizeof(struct gantry_plugin), ... }; */
-#define GANTRY_PLUGIN_EXPORT \
-	__attribute__((visibility("default"))) const struct gantry_plugin gantry_plugin_v1
+extern __attribute__((visibility("default"))) const struct gantry_plugin gantry_plugin_v1;
+#define GANTRY_PLUGIN_EXPORT const struct gantry_plugin gantry_plugin_v1
 
 /* ---- data that several kinds share -------------------------------------------------------- */
 
@@ -213,7 +238,7 @@ struct gantry_mount {
 	char source[GANTRY_PATH_MAX];
 	char options[GANTRY_MOUNT_OPTIONS_MAX];
 };
-#define GANTRY_MOUNT_IDMAP 1u           /* out: the file system can be id-mapped (user namespaces) */
+#define GANTRY_MOUNT_IDMAP 1u           /* out: can be id-mapped (user namespaces); of an overlay, its layers can */
 
 /* Receives list entries; `name` is valid during the call. Return non-zero to stop. */
 typedef int (*gantry_visit)(void *arg, const char *name);
@@ -365,8 +390,9 @@ struct gantry_volume_ops {
  * A layer is a directory tree that is a change set over its parent. Ids obey [a-z0-9][a-z0-9-]{0,127}: chain ids (hex)
  * for image layers, container ids for writable layers, with suffixes of the engine's ("-init", "-stage-7").
  *
- * An image layer is born by prepare(IMAGE), filled by the engine through layer_dir(), then sealed by commit();
- * only then is it a parent for others, and nothing changes it any more. A writable layer is born by prepare(WRITABLE).
+ * An image layer is born by prepare(IMAGE), filled by the engine through layer_dir(), then sealed by commit(); nothing
+ * changes it any more. A writable layer is born by prepare(WRITABLE); its parent is sealed. An image layer's parent exists, and is
+ * sealed before the layer itself is; with GANTRY_STORAGE_PARALLEL it need not be before.
  */
 
 #define GANTRY_STORAGE_QUOTA    (1ull << 0)     /* understands option "size" in prepare() */
@@ -400,14 +426,14 @@ struct gantry_storage_ops {
 	int (*open)(const struct gantry_host *host, const char *driver_name, void **driver, struct gantry_error *err);
 	void (*close)(void *driver);
 	/* parent: NULL for a base layer. An existing unsealed image layer of that id is emptied and begun anew; an existing
-	 * writable layer, or a sealed one, is success as it is. */
+	 * writable layer, or a sealed one, is success as it is; with another parent it is GANTRY_E_CONFLICT. */
 	int (*prepare)(void *driver, const struct gantry_call *call, int layer_kind, const char *id, const char *parent,
 		       const struct gantry_options *options, struct gantry_error *err);
 	int (*layer_dir)(void *driver, const struct gantry_call *call, const char *id, struct gantry_layer_dir *dir,
 			 struct gantry_error *err);
 	/* Seals an image layer, durable on return. Already sealed: success. */
 	int (*commit)(void *driver, const struct gantry_call *call, const char *id, struct gantry_error *err);
-	/* 0 and *sealed, or GANTRY_E_NOT_FOUND. */
+	/* 0 and *sealed (0 for a writable layer), or GANTRY_E_NOT_FOUND. */
 	int (*lookup)(void *driver, const struct gantry_call *call, const char *id, int *sealed, struct gantry_error *err);
 	/* Describes the mount of a layer over its parents. */
 	int (*mount)(void *driver, const struct gantry_call *call, const char *id, int read_only, struct gantry_mount *mount,

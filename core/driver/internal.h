@@ -1,0 +1,93 @@
+/*
+ * internal.h - private to core/driver: plugins and drivers as they are in memory.
+ *
+ * loader.c      plugin_dir and [plugin.NAME] path: which files there are, are they to be trusted, dlopen, open()
+ * descriptor.c  reads and checks what a file exports
+ * settings.c    [plugin.NAME] against the declared keys
+ * host.c        the host table that drivers call
+ * dispatch.c    the calls of driver.h
+ * describe.c    find, names, describe
+ *
+ * All is written while loading, by one thread, and read-only afterwards, but for the atomics.
+ */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "base/buf.h"
+#include "driver/driver.h"
+#include "gantry/abi_check.h"
+
+#define DRIVER_NAME_RULE "[a-z0-9][a-z0-9-]{0,31}"
+#define KEY_NAME_RULE "[a-z][a-z0-9_-]{0,63}"
+
+struct plugin {
+	char *path;
+	char *name;                     /* of the file: what its descriptor must say */
+	int fd;                         /* stays open: the name /proc/self/fd/N under which it is loaded must stay its own */
+	void *handle;
+	struct gantry_plugin info;      /* as much of it as we know; pointers into the shared object */
+	struct gantry_key *keys;
+	char **values;                  /* one for each key; NULL: neither value nor default */
+	struct gt_driver *drivers;
+	size_t driver_count;
+};
+
+struct gt_driver {
+	struct gantry_host host;
+	struct gt_drivers *all;
+	struct plugin *plugin;
+	enum gantry_kind kind;
+	const char *name;
+	uint64_t capabilities;
+	union {
+		struct gantry_network_ops network;
+		struct gantry_volume_ops volume;
+		struct gantry_storage_ops storage;
+	} ops;                          /* missing ones are NULL */
+	void *context;
+	bool open;
+	char *failure;                  /* why open() failed */
+	char *state_dir, *run_dir;
+	bool durable;                   /* state_put() waits for the disk */
+};
+
+struct refusal {
+	char *path;
+	char *reason;
+};
+
+struct gt_drivers {
+	struct plugin **plugins;
+	size_t plugin_count;
+	struct refusal *refusals;
+	size_t refusal_count;
+	struct gt_strings disabled;     /* names */
+	gt_driver_event event;
+	void *event_arg;
+	atomic_bool cancelled;
+	atomic_uint_fast64_t calls;
+};
+
+const char *driver_kind_name(int kind);         /* "network"; NULL for an unknown kind */
+
+/* ---- descriptor.c ---- */
+/* Fills plugin from its handle. On failure err is the whole sentence: "plugin FILE: WHAT: found X, wanted Y". */
+int descriptor_read(struct plugin *plugin, struct gt_error *err);
+int refuse(const struct plugin *plugin, struct gt_error *err, const char *what, const char *found, const char *wanted);
+
+/* ---- settings.c ---- */
+/* Sets plugin->values from defaults and the configuration; what is wrong is appended to complaints, one per line. */
+void settings_apply(struct plugin *plugin, const struct gt_config *config, struct gt_buf *complaints);
+/* Why value cannot be the key's: NULL where it can, with *normal as config() gives it. The reason and *normal are the caller's to free. */
+char *setting_check(const struct gantry_key *key, const char *value, char **normal);
+bool setting_flag(const char *value, bool *flag);
+void complain(struct gt_buf *complaints, const struct gt_plugin_setting *setting, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* ---- host.c ---- */
+/* Makes the driver's directories and fills its host table. */
+int host_prepare(struct gt_driver *driver, const struct gt_config *config, struct gt_error *err);
+
+/* ---- dispatch.c ---- */
+void driver_error(const struct gt_driver *driver, const char *op, struct gantry_error *from, struct gt_error *err);
