@@ -148,7 +148,7 @@ static int start_attached(struct cli *cli, struct args *args, struct gt_error *e
 	session_init(&session, cli, jb(config, "Tty"), arg_bool(args, "interactive") && jb(config, "OpenStdin"), true, true);
 	if (!container || session_check_tty(&session, err) < 0)
 		return -1;
-	session.sig_proxy = arg_bool(args, "sig-proxy");
+	session.sig_proxy = arg_bool(args, "sig-proxy") && !session.tty;
 	session.detach_keys = session_keys(cli, args);
 	const char *id = js(container, "Id");
 	bool remove = jb(jo(container, "HostConfig"), "AutoRemove");
@@ -197,18 +197,18 @@ int command_attach(struct cli *cli, struct args *args, struct gt_error *err)
 	if (session_check_tty(&session, err) < 0)
 		return -1;
 	const char *id = js(container, "Id");
-	session.sig_proxy = arg_bool(args, "sig-proxy");
+	session.sig_proxy = arg_bool(args, "sig-proxy") && !session.tty;
 	session.detach_keys = session_keys(cli, args);
 	AUTO_FREE char *path = session_attach_path(&session, id, false);
 	session_target(&session, id);
 	AUTO_RESPONSE struct http_response *waiting = exit_wait(cli, id, "", err);
 	if (!waiting || session_open(&session, path, NULL, err) < 0 || session_begin(&session, err) < 0)
 		return -1;
-	session_resize(&session);
+	session_redraw(&session);
 	int how = session_run(&session, err);
 	session_end(&session);
 	if (how == SESSION_DETACHED)
-		return gt_fail(err, GT_CANCELLED, "read escape sequence");
+		return session_detached();
 	if (how == SESSION_SIGNALLED)
 		return 128 + session.ended_by;
 	return how < 0 ? -1 : exit_status_of(waiting, err);

@@ -62,7 +62,7 @@ static int exec_attached(struct cli *cli, struct session *session, const char *i
 	int how = session_run(session, err);
 	session_end(session);
 	if (how == SESSION_DETACHED)
-		return gt_fail(err, GT_CANCELLED, "read escape sequence");
+		return session_detached();
 	if (how == SESSION_SIGNALLED)
 		return 128 + session->ended_by;
 	return how < 0 ? -1 : exec_status(cli, id, err);

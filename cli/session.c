@@ -67,11 +67,8 @@ int session_open(struct session *session, const char *path, const json_t *body, 
 	return 0;
 }
 
-void session_resize(struct session *session)
+static void send_size(struct session *session, unsigned rows, unsigned cols)
 {
-	unsigned rows, cols;
-	if (!session->tty || !session->resize_path || !terminal_size(1, &rows, &cols))
-		return;
 	AUTO_BUF struct gt_buf path = { 0 };
 	gt_buf_str(&path, session->resize_path);
 	url_int(&path, "h", rows);
@@ -79,11 +76,33 @@ void session_resize(struct session *session)
 	api_call(session->cli, "POST", path.data, NULL, NULL, NULL);
 }
 
+void session_resize(struct session *session)
+{
+	unsigned rows, cols;
+	if (session->tty && session->resize_path && terminal_size(1, &rows, &cols))
+		send_size(session, rows, cols);
+}
+
+void session_redraw(struct session *session)
+{
+	unsigned rows, cols;
+	if (!session->tty || !session->resize_path || !terminal_size(1, &rows, &cols))
+		return;
+	send_size(session, rows + 1, cols + 1);
+	send_size(session, rows, cols);
+}
+
+int session_detached(void)
+{
+	fputs("read escape sequence\n", stderr);
+	return 1;
+}
+
 int session_begin(struct session *session, struct gt_error *err)
 {
 	bool raw = session->tty && session->in && isatty(0);
 	int wanted = session->tty && isatty(1) ? SIGNALS_WINCH : 0;
-	if (session->sig_proxy && session->kill_path && !session->tty)
+	if (session->sig_proxy && session->kill_path)
 		wanted |= SIGNALS_ALL;
 	else if (raw)
 		wanted |= SIGNALS_END;
@@ -112,7 +131,7 @@ static void take_signals(struct session *session)
 	while (session->signals >= 0 && read(session->signals, &number, 1) == 1) {
 		if (number == SIGWINCH)
 			session_resize(session);
-		else if (session->sig_proxy && session->kill_path && !session->tty)
+		else if (session->sig_proxy && session->kill_path)
 			send_signal(session, number);
 		else
 			session->ended_by = number;

@@ -41,6 +41,10 @@ int session_open(struct session *session, const char *path, const json_t *body, 
 int session_begin(struct session *session, struct gt_error *err);
 int session_run(struct session *session, struct gt_error *err);         /* enum session_end, or -1 */
 void session_resize(struct session *session);
+/* Resizes twice, so that a program that runs already draws itself anew. */
+void session_redraw(struct session *session);
+/* The detach keys ended an attach or exec: says so; the exit status. */
+int session_detached(void);
 void session_end(struct session *session);
 void session_free(struct session *session);
 #define AUTO_SESSION __attribute__((cleanup(session_free)))
