@@ -19,7 +19,7 @@ static void escape(struct gt_buf *out, const char *text, const char *keep)
 	}
 }
 
-void url_path(struct gt_buf *url, ...)
+void url_path_parts(struct gt_buf *url, ...)
 {
 	va_list ap;
 	va_start(ap, url);

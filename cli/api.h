@@ -5,8 +5,9 @@
 
 #include "cli.h"
 
-/* "/containers/web/json": literal and escaped parts in turn, closed by NULL. An escaped part keeps no slash. */
-void url_path(struct gt_buf *url, ...) __attribute__((sentinel));
+/* url_path(&url, "/containers/", name, "/json"): literal and escaped parts in turn. An escaped part keeps no slash. */
+#define url_path(...) url_path_parts(__VA_ARGS__, (const char *)0)
+void url_path_parts(struct gt_buf *url, ...) __attribute__((sentinel));
 /* The same; slashes and colons of image references are kept. */
 void url_image(struct gt_buf *url, const char *before, const char *reference, const char *after);
 void url_param(struct gt_buf *url, const char *name, const char *value);

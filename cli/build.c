@@ -83,10 +83,11 @@ static int add_limits(struct gt_buf *url, const struct args *args, struct gt_err
 	return 0;
 }
 
-static int build_url(struct gt_buf *url, const struct args *args, const char *dockerfile, const char *remote, struct gt_error *err)
+static int build_url(struct gt_buf *url, const struct args *args, const char *dockerfile, const char *remote,
+		     struct gt_error *err)
 {
 	const struct gt_strings *tags = arg_list(args, "tag");
-	url_path(url, "/build", NULL);
+	url_path(url, "/build");
 	for (size_t i = 0; i < tags->count; i++)
 		url_param(url, "t", tags->items[i]);
 	url_text(url, "dockerfile", dockerfile);
@@ -174,9 +175,16 @@ static bool looks_like_archive(const struct gt_buf *head)
 	static const struct {
 		size_t at, len;
 		const char *magic;
-	} kinds[] = { { 257, 5, "ustar" }, { 0, 2, "\x1f\x8b" }, { 0, 3, "BZh" }, { 0, 5, "\xfd" "7zXZ" }, { 0, 4, "\x28\xb5\x2f\xfd" } };
+	} kinds[] = { { 257, 5, "ustar" },
+		      { 0, 2, "\x1f\x8b" },
+		      { 0, 3, "BZh" },
+		      { 0, 5,
+			"\xfd"
+			"7zXZ" },
+		      { 0, 4, "\x28\xb5\x2f\xfd" } };
 	for (size_t i = 0; i < GT_COUNT(kinds); i++) {
-		if (head->len >= kinds[i].at + kinds[i].len && memcmp(head->data + kinds[i].at, kinds[i].magic, kinds[i].len) == 0)
+		if (head->len >= kinds[i].at + kinds[i].len &&
+		    memcmp(head->data + kinds[i].at, kinds[i].magic, kinds[i].len) == 0)
 			return true;
 	}
 	return false;
@@ -202,7 +210,8 @@ static int open_stdin_context(struct context *context, const char *file, struct 
 		return gt_fail(err, GT_INVALID, "invalid argument: can't use stdin for both build context and dockerfile");
 	ssize_t got = gt_read_full(0, context->bytes, 1024);
 	if (got <= 0)
-		return got < 0 ? gt_fail_errno(err, errno, "cannot read standard input") : gt_fail(err, GT_INVALID, "standard input is empty");
+		return got < 0 ? gt_fail_errno(err, errno, "cannot read standard input")
+			       : gt_fail(err, GT_INVALID, "standard input is empty");
 	gt_buf_add(&context->peeked, context->bytes, (size_t)got);
 	if (looks_like_archive(&context->peeked)) {
 		snprintf(context->dockerfile, sizeof context->dockerfile, "%s", *file ? file : "Dockerfile");
@@ -245,7 +254,8 @@ static int finish(const struct args *args, const json_t *aux, struct gt_error *e
 	return 0;
 }
 
-static int send_build(struct cli *cli, const struct args *args, struct context *context, const char *remote, struct gt_error *err)
+static int send_build(struct cli *cli, const struct args *args, struct context *context, const char *remote,
+		      struct gt_error *err)
 {
 	AUTO_BUF struct gt_buf url = { 0 };
 	AUTO_JSON json_t *aux = NULL;
@@ -297,7 +307,7 @@ int command_build(struct cli *cli, struct args *args, struct gt_error *err)
 int prune_build_cache(struct cli *cli, bool all, const struct gt_strings *filters, json_t **answer, struct gt_error *err)
 {
 	AUTO_BUF struct gt_buf url = { 0 };
-	url_path(&url, "/build/prune", NULL);
+	url_path(&url, "/build/prune");
 	url_flag(&url, "all", all);
 	url_filters(&url, filters);
 	return api_call(cli, "POST", url.data, NULL, answer, err);
@@ -312,7 +322,7 @@ int command_builder_prune(struct cli *cli, struct args *args, struct gt_error *e
 		return gt_fail(err, GT_CANCELLED, "builder prune has been cancelled");
 	AUTO_BUF struct gt_buf url = { 0 };
 	AUTO_JSON json_t *answer = NULL;
-	url_path(&url, "/build/prune", NULL);
+	url_path(&url, "/build/prune");
 	url_flag(&url, "all", all);
 	if (arg_given(args, "keep-storage"))
 		url_int(&url, "keep-storage", arg_int(args, "keep-storage"));

@@ -40,7 +40,9 @@ void cli_print_warnings(const json_t *answer)
 	size_t i;
 	json_t *warning;
 	json_array_foreach(jo(answer, "Warnings"), i, warning)
+	{
 		cli_warn("%s", jv(warning));
+	}
 }
 
 int cli_for_each(struct cli *cli, const struct args *args, bool echo,
@@ -282,7 +284,8 @@ static int run_family(const struct command *family, const char *path, int argc, 
 		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
 			break;
 		if (argv[i][0] == '-') {
-			fprintf(stderr, "gantry: unknown flag: %s\n\nRun 'gantry %s --help' for more information\n", argv[i], path);
+			fprintf(stderr, "gantry: unknown flag: %s\n\nRun 'gantry %s --help' for more information\n",
+				argv[i], path);
 			return EXIT_DAEMON;
 		}
 		return unknown_command(path, argv[i]);
@@ -321,7 +324,8 @@ int cli_main(int argc, char **argv)
 	struct args global = { .command = &top, .path = "" };
 	int status;
 	if (args_parse(&global, global_flags, true, argc > 0 ? argc - 1 : 0, argv + (argc > 0), &err) < 0) {
-		fprintf(stderr, "gantry: %s\n\nUsage:  gantry [OPTIONS] COMMAND\n\nRun 'gantry --help' for more information\n",
+		fprintf(stderr,
+			"gantry: %s\n\nUsage:  gantry [OPTIONS] COMMAND\n\nRun 'gantry --help' for more information\n",
 			err.message);
 		status = EXIT_DAEMON;
 	} else if (arg_bool(&global, "version")) {

@@ -124,8 +124,9 @@ static void fish_condition(const char *path)
 	if (!space)
 		printf("complete -c gantry -f -n '__fish_seen_subcommand_from %s' ", path);
 	else
-		printf("complete -c gantry -f -n '__fish_seen_subcommand_from %.*s; and __fish_seen_subcommand_from %s' ", (int)(space - path), path,
-		       space + 1);
+		printf("complete -c gantry -f -n '__fish_seen_subcommand_from %.*s; and __fish_seen_subcommand_from "
+		       "%s' ",
+		       (int)(space - path), path, space + 1);
 }
 
 static void fish_command(const struct command *command, const char *path, void *arg)
@@ -135,7 +136,8 @@ static void fish_command(const struct command *command, const char *path, void *
 	if (!space)
 		printf("complete -c gantry -f -n __fish_use_subcommand -a %s -d ", path);
 	else
-		printf("complete -c gantry -f -n '__fish_seen_subcommand_from %.*s' -a %s -d ", (int)(space - path), path, space + 1);
+		printf("complete -c gantry -f -n '__fish_seen_subcommand_from %.*s' -a %s -d ", (int)(space - path),
+		       path, space + 1);
 	print_quoted(command->summary);
 	putchar('\n');
 	if (!command->run) {

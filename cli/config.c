@@ -138,7 +138,9 @@ char *config_all_auths(struct cli *cli, struct gt_error *err)
 	const char *server;
 	json_t *entry;
 	json_object_foreach(auths, server, entry)
+	{
 		json_object_set_new(all, server, credentials(entry, server));
+	}
 	AUTO_FREE char *text = json_dumps(all, JSON_COMPACT);
 	return base64_encode(text, strlen(text), true);
 }

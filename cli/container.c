@@ -25,7 +25,7 @@ static int post_one(struct cli *cli, const char *name, void *arg, struct gt_erro
 {
 	const struct post *post = arg;
 	AUTO_BUF struct gt_buf path = { 0 };
-	url_path(&path, "/containers/", name, post->action, NULL);
+	url_path(&path, "/containers/", name, post->action);
 	url_text(&path, "signal", post->signal);
 	if (post->timed)
 		url_int(&path, "t", post->timeout);
@@ -81,7 +81,7 @@ static int remove_one(struct cli *cli, const char *name, void *arg, struct gt_er
 		name++;
 	if (!*name)
 		return gt_fail(err, GT_INVALID, "Container name cannot be empty");
-	url_path(&path, "/containers/", name, "", NULL);
+	url_path(&path, "/containers/", name, "");
 	url_flag(&path, "v", arg_bool(args, "volumes"));
 	url_flag(&path, "link", arg_bool(args, "link"));
 	url_flag(&path, "force", force);
@@ -134,7 +134,7 @@ int command_wait(struct cli *cli, struct args *args, struct gt_error *err)
 json_t *container_inspect(struct cli *cli, const char *name, struct gt_error *err)
 {
 	AUTO_BUF struct gt_buf path = { 0 };
-	url_path(&path, "/containers/", name, "/json", NULL);
+	url_path(&path, "/containers/", name, "/json");
 	return api_get(cli, path.data, err);
 }
 
@@ -221,7 +221,7 @@ int command_rename(struct cli *cli, struct args *args, struct gt_error *err)
 	AUTO_BUF struct gt_buf path = { 0 };
 	if (!*args->operands[0] || !*args->operands[1])
 		return gt_fail(err, GT_INVALID, "neither old nor new names may be empty");
-	url_path(&path, "/containers/", args->operands[0], "/rename", NULL);
+	url_path(&path, "/containers/", args->operands[0], "/rename");
 	url_param(&path, "name", args->operands[1]);
 	return api_call(cli, "POST", path.data, NULL, NULL, err);
 }
@@ -230,7 +230,7 @@ static int update_one(struct cli *cli, const char *name, void *arg, struct gt_er
 {
 	AUTO_BUF struct gt_buf path = { 0 };
 	AUTO_JSON json_t *answer = NULL;
-	url_path(&path, "/containers/", name, "/update", NULL);
+	url_path(&path, "/containers/", name, "/update");
 	int done = api_call(cli, "POST", path.data, arg, &answer, err);
 	cli_print_warnings(answer);
 	return done;
@@ -254,7 +254,7 @@ int command_commit(struct cli *cli, struct args *args, struct gt_error *err)
 	AUTO_FREE char *name = NULL, *tag = NULL;
 	AUTO_JSON json_t *answer = NULL;
 	const struct gt_strings *changes = arg_list(args, "change");
-	url_path(&path, "/commit", NULL);
+	url_path(&path, "/commit");
 	url_param(&path, "container", args->operands[0]);
 	if (args->count > 1) {
 		split_reference(args->operands[1], &name, &tag);
@@ -277,7 +277,8 @@ int output_open(const char *path, const char *what, struct gt_error *err)
 {
 	if (!*path) {
 		if (isatty(1))
-			return gt_fail(err, GT_INVALID, "cowardly refusing to save to a terminal. Use the -o flag or redirect");
+			return gt_fail(err, GT_INVALID,
+				       "cowardly refusing to save to a terminal. Use the -o flag or redirect");
 		return 1;
 	}
 	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
@@ -303,7 +304,7 @@ int output_download(struct cli *cli, const char *url, const char *path, const ch
 int command_export(struct cli *cli, struct args *args, struct gt_error *err)
 {
 	AUTO_BUF struct gt_buf url = { 0 };
-	url_path(&url, "/containers/", args->operands[0], "/export", NULL);
+	url_path(&url, "/containers/", args->operands[0], "/export");
 	return output_download(cli, url.data, arg_string(args, "output"), "export", err);
 }
 
@@ -316,7 +317,7 @@ int command_container_prune(struct cli *cli, struct args *args, struct gt_error 
 		return gt_fail(err, GT_CANCELLED, "container prune has been cancelled");
 	AUTO_BUF struct gt_buf path = { 0 };
 	AUTO_JSON json_t *answer = NULL;
-	url_path(&path, "/containers/prune", NULL);
+	url_path(&path, "/containers/prune");
 	url_filters(&path, arg_list(args, "filter"));
 	if (api_call(cli, "POST", path.data, NULL, &answer, err) < 0)
 		return -1;
@@ -332,7 +333,9 @@ void print_deleted(const char *title, const json_t *names)
 		return;
 	puts(title);
 	json_array_foreach(names, i, name)
+	{
 		puts(jv(name));
+	}
 	putchar('\n');
 }
 

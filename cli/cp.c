@@ -62,7 +62,7 @@ static void split_path(const char *path, char **dir, char **base)
 static char *archive_url(const char *container, const char *path)
 {
 	struct gt_buf url = { 0 };
-	url_path(&url, "/containers/", container, "/archive", NULL);
+	url_path(&url, "/containers/", container, "/archive");
 	url_param(&url, "path", *path ? path : "/");
 	return gt_buf_take(&url);
 }
@@ -85,9 +85,11 @@ static json_t *stat_in(struct cli *cli, const char *container, const char *path,
 	if (!response)
 		return NULL;
 	if (http_status(response) == 404)
-		return gt_fail_null(err, GT_NOT_FOUND, DAEMON_SAYS "Could not find the file %s in container %s", path, container);
+		return gt_fail_null(err, GT_NOT_FOUND, DAEMON_SAYS "Could not find the file %s in container %s", path,
+				    container);
 	if (http_status(response) >= 400)
-		return gt_fail_null(err, GT_INTERNAL, DAEMON_SAYS "status %d for %s in container %s", http_status(response), path, container);
+		return gt_fail_null(err, GT_INTERNAL, DAEMON_SAYS "status %d for %s in container %s",
+				    http_status(response), path, container);
 	return stat_of(response, err);
 }
 
@@ -128,7 +130,9 @@ static int local_target(const char *to, bool source_is_dir, struct tar_target *t
 	struct stat st;
 	bool exists = stat(to, &st) == 0, into_dir = exists && S_ISDIR(st.st_mode);
 	if (exists && !into_dir && (source_is_dir || ends_with_slash(to)))
-		return gt_fail(err, GT_CONFLICT, source_is_dir ? "cannot copy a directory over the file %s" : "%s is not a directory", to);
+		return gt_fail(err, GT_CONFLICT,
+			       source_is_dir ? "cannot copy a directory over the file %s" : "%s is not a directory",
+			       to);
 	if (!exists && ends_with_slash(to) && !source_is_dir)
 		return gt_fail(err, GT_NOT_FOUND, "no such directory: %s", to);
 	AUTO_FREE char *dir = NULL, *real = NULL;
@@ -164,7 +168,8 @@ static int copy_out(struct cli *cli, const struct args *args, const char *contai
 		return -1;
 	if (strcmp(to, "-") == 0) {
 		if (isatty(1))
-			return gt_fail(err, GT_INVALID, "cowardly refusing to write an archive to a terminal: redirect the output");
+			return gt_fail(err, GT_INVALID,
+				       "cowardly refusing to write an archive to a terminal: redirect the output");
 		return api_copy_body(response, 1, err);
 	}
 	AUTO_JSON json_t *stat = stat_of(response, err);
@@ -189,7 +194,8 @@ struct remote {
 	bool exists, dir;
 };
 
-static int look_at_remote(struct cli *cli, const char *container, const char *path, struct remote *remote, struct gt_error *err)
+static int look_at_remote(struct cli *cli, const char *container, const char *path, struct remote *remote,
+			  struct gt_error *err)
 {
 	remote->path = gt_xstrdup(*path ? path : "/");
 	for (int hops = 0; hops < 40; hops++) {
@@ -236,7 +242,8 @@ static int put_archive(struct cli *cli, const struct args *args, const char *con
 	return response ? 0 : -1;
 }
 
-static int put_stdin(struct cli *cli, const struct args *args, const char *container, const struct remote *remote, struct gt_error *err)
+static int put_stdin(struct cli *cli, const struct args *args, const char *container, const struct remote *remote,
+		     struct gt_error *err)
 {
 	if (!remote->exists || !remote->dir)
 		return gt_fail(err, GT_INVALID, "destination \"%s:%s\" must be a directory", container, remote->path);
@@ -245,8 +252,8 @@ static int put_stdin(struct cli *cli, const struct args *args, const char *conta
 }
 
 /* Under which name, in which directory of the container, the source arrives. */
-static int remote_target(const char *from, const char *to, bool source_is_dir, const struct remote *remote, char **dir, char **name,
-			 struct gt_error *err)
+static int remote_target(const char *from, const char *to, bool source_is_dir, const struct remote *remote, char **dir,
+			 char **name, struct gt_error *err)
 {
 	AUTO_FREE char *from_dir = NULL, *from_base = NULL;
 	split_path(from, &from_dir, &from_base);
@@ -256,14 +263,17 @@ static int remote_target(const char *from, const char *to, bool source_is_dir, c
 		return 0;
 	}
 	if (remote->exists && (source_is_dir || ends_with_slash(to)))
-		return gt_fail(err, GT_CONFLICT, source_is_dir ? "cannot copy a directory over the file %s" : "%s is not a directory", to);
+		return gt_fail(err, GT_CONFLICT,
+			       source_is_dir ? "cannot copy a directory over the file %s" : "%s is not a directory",
+			       to);
 	if (!remote->exists && ends_with_slash(to) && !source_is_dir)
 		return gt_fail(err, GT_NOT_FOUND, "no such directory: %s", to);
 	split_path(remote->path, dir, name);
 	return 0;
 }
 
-static int copy_in(struct cli *cli, const struct args *args, const char *from, const char *container, const char *to, struct gt_error *err)
+static int copy_in(struct cli *cli, const struct args *args, const char *from, const char *container, const char *to,
+		   struct gt_error *err)
 {
 	AUTO_FREE char *dir = NULL, *name = NULL, *real = NULL;
 	struct remote remote = { 0 };

@@ -17,7 +17,9 @@ static int open_cidfile(const char *path, int *fd, struct gt_error *err)
 	if (*fd >= 0)
 		return 0;
 	if (errno == EEXIST)
-		return gt_fail(err, GT_CONFLICT, "container ID file found, make sure the other container isn't running or delete %s", path);
+		return gt_fail(err, GT_CONFLICT,
+			       "container ID file found, make sure the other container isn't running or delete %s",
+			       path);
 	return gt_fail_errno(err, errno, "failed to create the container ID file %s", path);
 }
 
@@ -54,13 +56,14 @@ int create_container(struct cli *cli, const struct args *args, const json_t *bod
 {
 	const char *pull = arg_string(args, "pull"), *cidfile = arg_string(args, "cidfile");
 	if (strcmp(pull, "always") != 0 && strcmp(pull, "missing") != 0 && strcmp(pull, "never") != 0)
-		return gt_fail(err, GT_INVALID, "invalid pull option: '%s': must be one of \"always\", \"missing\" or \"never\"", pull);
+		return gt_fail(err, GT_INVALID,
+			       "invalid pull option: '%s': must be one of \"always\", \"missing\" or \"never\"", pull);
 	AUTO_CLOSE int fd = -1;
 	if (open_cidfile(cidfile, &fd, err) < 0)
 		return -1;
 	AUTO_BUF struct gt_buf path = { 0 };
 	AUTO_JSON json_t *answer = NULL;
-	url_path(&path, "/containers/create", NULL);
+	url_path(&path, "/containers/create");
 	url_text(&path, "name", arg_string(args, "name"));
 	url_text(&path, "platform", arg_string(args, "platform"));
 	if (post_create(cli, path.data, body, args, &answer, err) < 0) {

@@ -86,11 +86,19 @@ static json_t *rate_operations(const char *text, struct gt_error *err)
 int create_resources(const struct args *args, json_t *host, struct gt_error *err)
 {
 	static const struct plain numbers[] = {
-		{ "memory", "Memory" },         { "memory-reservation", "MemoryReservation" }, { "memory-swap", "MemorySwap" },
-		{ "cpu-shares", "CpuShares" },  { "cpu-period", "CpuPeriod" },                 { "cpu-quota", "CpuQuota" },
-		{ "pids-limit", "PidsLimit" },  { "blkio-weight", "BlkioWeight" },             { NULL, NULL },
+		{ "memory", "Memory" },
+		{ "memory-reservation", "MemoryReservation" },
+		{ "memory-swap", "MemorySwap" },
+		{ "cpu-shares", "CpuShares" },
+		{ "cpu-period", "CpuPeriod" },
+		{ "cpu-quota", "CpuQuota" },
+		{ "pids-limit", "PidsLimit" },
+		{ "blkio-weight", "BlkioWeight" },
+		{ NULL, NULL },
 	};
-	static const struct plain texts[] = { { "cpuset-cpus", "CpusetCpus" }, { "cpuset-mems", "CpusetMems" }, { NULL, NULL } };
+	static const struct plain texts[] = { { "cpuset-cpus", "CpusetCpus" },
+					      { "cpuset-mems", "CpusetMems" },
+					      { NULL, NULL } };
 	set_numbers(args, host, numbers);
 	set_texts(args, host, texts);
 	if (arg_given(args, "cpus"))
@@ -306,7 +314,8 @@ static int set_first_network(struct draft *draft, const char *name, json_t *endp
 	jset_str(ipam, "IPv6Address", arg_string(args, "ip6"));
 	jset(ipam, "LinkLocalIPs", jlist(arg_list(args, "link-local-ip")));
 	bool own = strcmp(name, "host") != 0 && strcmp(name, "none") != 0 && strncmp(name, "container:", 10) != 0;
-	if (!own && (json_object_size(ipam) > 0 || arg_list(args, "network-alias")->count > 0 || *arg_string(args, "mac-address")))
+	if (!own && (json_object_size(ipam) > 0 || arg_list(args, "network-alias")->count > 0 ||
+		     *arg_string(args, "mac-address")))
 		return gt_fail(draft->err, GT_INVALID, "addresses and aliases cannot be set on network %s", name);
 	set_if_any(endpoint, "IPAMConfig", ipam);
 	jset(endpoint, "Aliases", jlist(arg_list(args, "network-alias")));
@@ -365,15 +374,30 @@ static int set_host(struct draft *draft)
 		{ "cpu-rt-period", "CpuRealtimePeriod" },    { "cpu-rt-runtime", "CpuRealtimeRuntime" }, { NULL, NULL },
 	};
 	static const struct plain switches[] = {
-		{ "init", "Init" },             { "oom-kill-disable", "OomKillDisable" }, { "privileged", "Privileged" },
-		{ "publish-all", "PublishAllPorts" }, { "read-only", "ReadonlyRootfs" }, { "rm", "AutoRemove" }, { NULL, NULL },
+		{ "init", "Init" },
+		{ "oom-kill-disable", "OomKillDisable" },
+		{ "privileged", "Privileged" },
+		{ "publish-all", "PublishAllPorts" },
+		{ "read-only", "ReadonlyRootfs" },
+		{ "rm", "AutoRemove" },
+		{ NULL, NULL },
 	};
 	static const struct plain lists[] = {
-		{ "cap-add", "CapAdd" },        { "cap-drop", "CapDrop" },      { "dns", "Dns" },       { "dns-option", "DnsOptions" },
-		{ "dns-search", "DnsSearch" },  { "group-add", "GroupAdd" },    { "link", "Links" },    { "volumes-from", "VolumesFrom" },
-		{ "device-cgroup-rule", "DeviceCgroupRules" }, { NULL, NULL },
+		{ "cap-add", "CapAdd" },
+		{ "cap-drop", "CapDrop" },
+		{ "dns", "Dns" },
+		{ "dns-option", "DnsOptions" },
+		{ "dns-search", "DnsSearch" },
+		{ "group-add", "GroupAdd" },
+		{ "link", "Links" },
+		{ "volumes-from", "VolumesFrom" },
+		{ "device-cgroup-rule", "DeviceCgroupRules" },
+		{ NULL, NULL },
 	};
-	static const struct plain maps[] = { { "sysctl", "Sysctls" }, { "storage-opt", "StorageOpt" }, { "annotation", "Annotations" }, { NULL, NULL } };
+	static const struct plain maps[] = { { "sysctl", "Sysctls" },
+					     { "storage-opt", "StorageOpt" },
+					     { "annotation", "Annotations" },
+					     { NULL, NULL } };
 	const struct args *args = draft->args;
 	set_texts(args, draft->host, texts);
 	set_numbers(args, draft->host, numbers);
@@ -382,8 +406,9 @@ static int set_host(struct draft *draft)
 	set_maps(args, draft->host, maps);
 	if (arg_given(args, "log-driver") || arg_list(args, "log-opt")->count > 0) {
 		json_t *options = jmap(arg_list(args, "log-opt"));
-		json_object_set_new(draft->host, "LogConfig", json_pack("{s:s,s:o}", "Type", arg_string(args, "log-driver"), "Config",
-									options ? options : json_object()));
+		json_object_set_new(draft->host, "LogConfig",
+				    json_pack("{s:s,s:o}", "Type", arg_string(args, "log-driver"), "Config",
+					      options ? options : json_object()));
 	}
 	return create_resources(args, draft->host, draft->err);
 }
@@ -393,8 +418,10 @@ static int check(struct draft *draft)
 	const struct args *args = draft->args;
 	int64_t swappiness = arg_int(args, "memory-swappiness");
 	if (swappiness < -1 || swappiness > 100)
-		return gt_fail(draft->err, GT_INVALID, "invalid value: %lld. Valid memory swappiness range is 0-100", (long long)swappiness);
-	if (arg_given(args, "oom-score-adj") && (arg_int(args, "oom-score-adj") < -1000 || arg_int(args, "oom-score-adj") > 1000))
+		return gt_fail(draft->err, GT_INVALID, "invalid value: %lld. Valid memory swappiness range is 0-100",
+			       (long long)swappiness);
+	if (arg_given(args, "oom-score-adj") &&
+	    (arg_int(args, "oom-score-adj") < -1000 || arg_int(args, "oom-score-adj") > 1000))
 		return gt_fail(draft->err, GT_INVALID, "invalid value for --oom-score-adj: it lies between -1000 and 1000");
 	const char *restart = js(jo(draft->host, "RestartPolicy"), "Name");
 	if (arg_bool(args, "rm") && *restart && strcmp(restart, "no") != 0)

@@ -33,8 +33,9 @@ static char *reclaimable_text(const struct row *row)
 }
 
 static const struct column columns[] = {
-	{ "Active", "ACTIVE", active_text }, { "Reclaimable", "RECLAIMABLE", reclaimable_text }, { "Size", "SIZE", size_text },
-	{ "TotalCount", "TOTAL", total_text }, { "Type", "TYPE", type_text }, { NULL, NULL, NULL },
+	{ "Active", "ACTIVE", active_text }, { "Reclaimable", "RECLAIMABLE", reclaimable_text },
+	{ "Size", "SIZE", size_text },	     { "TotalCount", "TOTAL", total_text },
+	{ "Type", "TYPE", type_text },	     { NULL, NULL, NULL },
 };
 
 static bool alive(const json_t *container)
@@ -148,7 +149,8 @@ static void image_lines(const json_t *df, struct gt_buf *lines)
 		AUTO_FREE char *size = human_size(jd(image, "Size"), 4);
 		AUTO_FREE char *shared = human_size(shared_bytes, 4);
 		AUTO_FREE char *unique = human_size(jd(image, "Size") - shared_bytes, 4);
-		gt_buf_printf(lines, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%lld\n", *name ? name : "<none>", tag ? tag : "<none>", id, created, size, shared, unique,
+		gt_buf_printf(lines, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%lld\n", *name ? name : "<none>",
+			      tag ? tag : "<none>", id, created, size, shared, unique,
 			      (long long)ji(image, "Containers"));
 	}
 }
@@ -175,8 +177,8 @@ static void cache_lines(const json_t *df, struct gt_buf *lines)
 	{
 		AUTO_FREE char *id = short_id(js(record, "ID"), false);
 		AUTO_FREE char *size = human_size(jd(record, "Size"), 4);
-		gt_buf_printf(lines, "%s\t%s\t%s\t%lld\t%s\n", id, js(record, "Type"), size, (long long)ji(record, "UsageCount"),
-			      jb(record, "Shared") ? "true" : "false");
+		gt_buf_printf(lines, "%s\t%s\t%s\t%lld\t%s\n", id, js(record, "Type"), size,
+			      (long long)ji(record, "UsageCount"), jb(record, "Shared") ? "true" : "false");
 	}
 }
 

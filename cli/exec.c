@@ -44,17 +44,18 @@ static json_t *start_body(const json_t *created, bool detach)
 static int exec_status(struct cli *cli, const char *id, struct gt_error *err)
 {
 	AUTO_BUF struct gt_buf path = { 0 };
-	url_path(&path, "/exec/", id, "/json", NULL);
+	url_path(&path, "/exec/", id, "/json");
 	AUTO_JSON json_t *state = api_get(cli, path.data, err);
 	return state ? (int)ji(state, "ExitCode") : -1;
 }
 
-static int exec_attached(struct cli *cli, struct session *session, const char *id, const json_t *created, struct gt_error *err)
+static int exec_attached(struct cli *cli, struct session *session, const char *id, const json_t *created,
+			 struct gt_error *err)
 {
 	AUTO_JSON json_t *body = start_body(created, false);
 	AUTO_BUF struct gt_buf path = { 0 }, resize = { 0 };
-	url_path(&path, "/exec/", id, "/start", NULL);
-	url_path(&resize, "/exec/", id, "/resize", NULL);
+	url_path(&path, "/exec/", id, "/start");
+	url_path(&resize, "/exec/", id, "/resize");
 	session->resize_path = gt_buf_take(&resize);
 	if (session_open(session, path.data, body, err) < 0 || session_begin(session, err) < 0)
 		return -1;
@@ -79,7 +80,7 @@ int command_exec(struct cli *cli, struct args *args, struct gt_error *err)
 	AUTO_JSON json_t *body = exec_body(args, err);
 	AUTO_BUF struct gt_buf path = { 0 };
 	AUTO_JSON json_t *answer = NULL;
-	url_path(&path, "/containers/", args->operands[0], "/exec", NULL);
+	url_path(&path, "/containers/", args->operands[0], "/exec");
 	if (!body || api_call(cli, "POST", path.data, body, &answer, err) < 0)
 		return -1;
 	const char *id = js(answer, "Id");
@@ -87,6 +88,6 @@ int command_exec(struct cli *cli, struct args *args, struct gt_error *err)
 		return exec_attached(cli, &session, id, body, err);
 	AUTO_JSON json_t *start = start_body(body, true);
 	AUTO_BUF struct gt_buf start_path = { 0 };
-	url_path(&start_path, "/exec/", id, "/start", NULL);
+	url_path(&start_path, "/exec/", id, "/start");
 	return api_call(cli, "POST", start_path.data, start, NULL, err);
 }

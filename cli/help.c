@@ -125,7 +125,8 @@ struct listing {
 
 static bool is_common(const char *path)
 {
-	static const char *const common[] = { "run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "search", "version", "info" };
+	static const char *const common[] = { "run",	"exec",	 "ps",	   "build",  "pull",	"push",
+					      "images", "login", "logout", "search", "version", "info" };
 	for (size_t i = 0; i < GT_COUNT(common); i++) {
 		if (strcmp(common[i], path) == 0)
 			return true;

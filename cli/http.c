@@ -135,7 +135,8 @@ const char *http_client_host(const struct http_client *client)
 static int no_daemon(const struct http_client *client, struct gt_error *err)
 {
 	struct gt_error why = *err;
-	const char *remedy = "Is gantryd running? Start it with 'systemctl start gantryd', or name another with -H or GANTRY_HOST.";
+	const char *remedy =
+		"Is gantryd running? Start it with 'systemctl start gantryd', or name another with -H or GANTRY_HOST.";
 	if (client->unix_path && (why.errnum == EACCES || why.errnum == EPERM))
 		remedy = "Run as root, or as a member of the group that owns the socket.";
 	else if (client->tls && why.errnum == 0)
@@ -395,16 +396,29 @@ static int send_source(struct http_response *response, const struct http_request
 	}
 }
 
+/* A daemon that hangs up without an answer, on tcp, most often wanted TLS or a certificate. */
+static int hung_up(const struct http_client *client, struct gt_error *err)
+{
+	const char *remedy = client->tls ? "Does it want a client certificate (--tlscert, --tlskey)?"
+					 : "Does it want TLS (--tlsverify)?";
+	struct gt_error why = *err;
+	if (client->unix_path)
+		return -1;
+	return gt_fail(err, why.kind, "the daemon at %s gave no answer (%s). %s", client->address, why.message, remedy);
+}
+
 static int exchange(struct http_response *response, const struct http_request *request, const struct gt_buf *head,
 		    struct gt_error *err)
 {
-	if (conn_write_all(&response->conn, head->data, head->len) < 0)
-		return gt_fail_sys(err, GT_UNAVAILABLE, errno, "cannot send to the daemon");
+	if (conn_write_all(&response->conn, head->data, head->len) < 0) {
+		gt_fail_sys(err, GT_UNAVAILABLE, errno, "cannot send to the daemon");
+		return hung_up(response->client, err);
+	}
 	if (request->source && send_source(response, request, err) < 0)
 		return -1;
 	while (!response->headers_done) {
 		if (feed(response, err) < 0)
-			return -1;
+			return response->parser.nread == 0 ? hung_up(response->client, err) : -1;
 	}
 	return 0;
 }
@@ -459,6 +473,9 @@ static bool older_version(struct http_client *client, struct http_response *resp
 
 struct http_response *http_send(struct http_client *client, const struct http_request *request, struct gt_error *err)
 {
+	struct gt_error unasked = { 0 };
+	if (!err)
+		err = &unasked;
 	struct http_response *response = send_once(client, request, err);
 	if (response && !request->source && older_version(client, response)) {
 		http_close(response);

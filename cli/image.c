@@ -137,7 +137,7 @@ static json_t *image_list(struct cli *cli, const struct args *args, const char *
 	AUTO_JSON json_t *filters = filters_json(arg_list(args, "filter"));
 	if (args->count == 1)
 		json_object_set_new(filters, "reference", json_pack("{s:b}", args->operands[0], 1));
-	url_path(&path, "/images/json", NULL);
+	url_path(&path, "/images/json");
 	url_flag(&path, "all", arg_bool(args, "all"));
 	url_flag(&path, "shared-size", strstr(format, "SharedSize") || strstr(format, "UniqueSize"));
 	url_filters_json(&path, filters);
@@ -209,7 +209,8 @@ static char *history_since_text(const struct row *row)
 
 static char *history_size_text(const struct row *row)
 {
-	return history_human(row) ? human_size(jd(row->item, "Size"), 3) : gt_xasprintf("%lld", (long long)ji(row->item, "Size"));
+	return history_human(row) ? human_size(jd(row->item, "Size"), 3)
+				  : gt_xasprintf("%lld", (long long)ji(row->item, "Size"));
 }
 
 static const struct column history_columns[] = {
@@ -229,7 +230,8 @@ int command_history(struct cli *cli, struct args *args, struct gt_error *err)
 	AUTO_BUF struct gt_buf path = { 0 };
 	url_image(&path, "/images/", args->operands[0], "/history");
 	AUTO_JSON json_t *layers = api_get(cli, path.data, err);
-	struct printer *printer = layers ? printer_new(&list, arg_string(args, "format"), arg_bool(args, "quiet"), err) : NULL;
+	struct printer *printer =
+		layers ? printer_new(&list, arg_string(args, "format"), arg_bool(args, "quiet"), err) : NULL;
 	int done = printer ? 0 : -1;
 	for (size_t i = 0; done == 0 && i < json_array_size(layers); i++)
 		done = printer_add(printer, json_array_get(layers, i), &human, err);
@@ -313,7 +315,7 @@ int command_image_prune(struct cli *cli, struct args *args, struct gt_error *err
 	AUTO_JSON json_t *answer = NULL;
 	AUTO_JSON json_t *filters = filters_json(arg_list(args, "filter"));
 	json_object_set_new(filters, "dangling", json_pack("{s:b}", all ? "false" : "true", 1));
-	url_path(&path, "/images/prune", NULL);
+	url_path(&path, "/images/prune");
 	url_filters_json(&path, filters);
 	if (api_call(cli, "POST", path.data, NULL, &answer, err) < 0)
 		return -1;
@@ -355,7 +357,7 @@ int pull_image(struct cli *cli, const char *reference, const char *platform, boo
 	split_reference(reference, &name, &tag);
 	if (all_tags && tag)
 		return gt_fail(err, GT_INVALID, "tag can't be used with --all-tags/-a");
-	url_path(&path, "/images/create", NULL);
+	url_path(&path, "/images/create");
 	url_param(&path, "fromImage", name);
 	if (!all_tags)
 		url_param(&path, "tag", tag ? tag : "latest");
@@ -375,7 +377,9 @@ int command_pull(struct cli *cli, struct args *args, struct gt_error *err)
 		return -1;
 	const char *host = strchr(name, '/');
 	AUTO_FREE char *first = host ? gt_xstrndup(name, (size_t)(host - name)) : gt_xstrdup("");
-	const char *before = strpbrk(first, ".:") || strcmp(first, "localhost") == 0 ? "" : host ? "docker.io/" : "docker.io/library/";
+	const char *before = strpbrk(first, ".:") || strcmp(first, "localhost") == 0 ? ""
+			     : host						     ? "docker.io/"
+										     : "docker.io/library/";
 	printf("%s%s%s%s\n", before, name, strchr(reference, '@') ? "@" : ":", tag ? tag : "latest");
 	return 0;
 }
@@ -418,7 +422,7 @@ int command_save(struct cli *cli, struct args *args, struct gt_error *err)
 	if (args->count == 1) {
 		url_image(&url, "/images/", args->operands[0], "/get");
 	} else {
-		url_path(&url, "/images/get", NULL);
+		url_path(&url, "/images/get");
 		for (int i = 0; i < args->count; i++)
 			url_param(&url, "names", args->operands[i]);
 	}
@@ -467,7 +471,7 @@ int command_load(struct cli *cli, struct args *args, struct gt_error *err)
 		return gt_fail(err, GT_INVALID, "requested load from stdin, but stdin is empty");
 	}
 	bool quiet = arg_bool(args, "quiet");
-	url_path(&url, "/images/load", NULL);
+	url_path(&url, "/images/load");
 	url_param(&url, "quiet", quiet || !isatty(1) ? "1" : "0");
 	url_text(&url, "platform", arg_string(args, "platform"));
 	return upload(cli, url.data, opened >= 0 ? opened : 0, stdout, false, err);
@@ -481,7 +485,7 @@ int command_import(struct cli *cli, struct args *args, struct gt_error *err)
 	AUTO_FREE char *name = NULL, *tag = NULL;
 	AUTO_CLOSE int opened = -1;
 	AUTO_BUF struct gt_buf url = { 0 };
-	url_path(&url, "/images/create", NULL);
+	url_path(&url, "/images/create");
 	url_param(&url, "fromSrc", remote ? source : "-");
 	if (args->count > 1) {
 		split_reference(args->operands[1], &name, &tag);

@@ -9,7 +9,8 @@
 #include "container.h"
 #include "list.h"
 
-static json_t *fetch(struct cli *cli, const char *before, const char *name, const char *after, bool slashes, struct gt_error *err)
+static json_t *fetch(struct cli *cli, const char *before, const char *name, const char *after, bool slashes,
+		     struct gt_error *err)
 {
 	AUTO_BUF struct gt_buf path = { 0 };
 	if (!*name)
@@ -17,7 +18,7 @@ static json_t *fetch(struct cli *cli, const char *before, const char *name, cons
 	if (slashes)
 		url_image(&path, before, name, after);
 	else
-		url_path(&path, before, name, after, NULL);
+		url_path(&path, before, name, after);
 	return api_get(cli, path.data, err);
 }
 
@@ -55,7 +56,8 @@ static const struct {
 	const char *type;
 	inspect_function *get;
 } kinds[] = {
-	{ "container", get_container }, { "image", get_image }, { "network", get_network }, { "volume", get_volume }, { "plugin", get_plugin },
+	{ "container", get_container }, { "image", get_image },	  { "network", get_network },
+	{ "volume", get_volume },	{ "plugin", get_plugin },
 };
 
 static json_t *get_any(struct cli *cli, const struct args *args, const char *name, struct gt_error *err)
@@ -74,7 +76,8 @@ static json_t *get_any(struct cli *cli, const struct args *args, const char *nam
 			return NULL;
 	}
 	if (!known)
-		return gt_fail_null(err, GT_INVALID, "unknown type: \"%s\": it is container, image, network, volume or plugin", type);
+		return gt_fail_null(err, GT_INVALID,
+				    "unknown type: \"%s\": it is container, image, network, volume or plugin", type);
 	return gt_fail_null(err, GT_NOT_FOUND, "Error: No such object: %s", name);
 }
 

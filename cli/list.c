@@ -170,7 +170,9 @@ char *join_labels(const json_t *labels)
 	const char *key;
 	json_t *value;
 	json_object_foreach((json_t *)(uintptr_t)labels, key, value)
+	{
 		keys[i++] = key;
+	}
 	qsort(keys, count, sizeof *keys, by_name);
 	for (i = 0; i < count; i++) {
 		const char *text = json_string_value(json_object_get(labels, keys[i]));

@@ -148,17 +148,21 @@ static void write_top(struct pages *pages)
 	put_flags(&out, global_flags);
 	gt_buf_str(&out, ".SH COMMANDS\n");
 	gt_buf_add(&out, pages->index.data, pages->index.len);
-	gt_buf_str(&out, ".SH EXIT STATUS\n"
-			 "0 on success, 1 on failure. \\fBrun\\fR, \\fBexec\\fR and \\fBstart \\-a\\fR give back the container's own status;\n"
-			 "125: the daemon refused, or the command line is wrong; 126: the command cannot be executed; 127: it was not found.\n"
-			 ".SH ENVIRONMENT\n"
-			 ".TP\n\\fBGANTRY_HOST\\fR, \\fBDOCKER_HOST\\fR\nThe daemon, where \\-\\-host is not given.\n"
-			 ".TP\n\\fBGANTRY_TLS_VERIFY\\fR, \\fBDOCKER_TLS_VERIFY\\fR\nWhere not empty: as \\-\\-tlsverify.\n"
-			 ".TP\n\\fBGANTRY_CERT_PATH\\fR, \\fBDOCKER_CERT_PATH\\fR\nDirectory of ca.pem, cert.pem and key.pem.\n"
-			 ".TP\n\\fBGANTRY_CONFIG\\fR, \\fBDOCKER_CONFIG\\fR\nDirectory of config.json (default ~/.docker).\n"
-			 ".TP\n\\fBGANTRY_API_VERSION\\fR, \\fBDOCKER_API_VERSION\\fR\nThe version of the API to speak.\n"
-			 ".SH FILES\n.TP\n\\fI/run/gantry/gantry.sock\\fR\nThe daemon's socket.\n"
-			 ".SH SEE ALSO\n\\fBgantryd\\fR(8)\n");
+	gt_buf_str(
+		&out,
+		".SH EXIT STATUS\n"
+		"0 on success, 1 on failure. \\fBrun\\fR, \\fBexec\\fR and \\fBstart \\-a\\fR give back the "
+		"container's own status;\n"
+		"125: the daemon refused, or the command line is wrong; 126: the command cannot be executed; 127: it "
+		"was not found.\n"
+		".SH ENVIRONMENT\n"
+		".TP\n\\fBGANTRY_HOST\\fR, \\fBDOCKER_HOST\\fR\nThe daemon, where \\-\\-host is not given.\n"
+		".TP\n\\fBGANTRY_TLS_VERIFY\\fR, \\fBDOCKER_TLS_VERIFY\\fR\nWhere not empty: as \\-\\-tlsverify.\n"
+		".TP\n\\fBGANTRY_CERT_PATH\\fR, \\fBDOCKER_CERT_PATH\\fR\nDirectory of ca.pem, cert.pem and key.pem.\n"
+		".TP\n\\fBGANTRY_CONFIG\\fR, \\fBDOCKER_CONFIG\\fR\nDirectory of config.json (default ~/.docker).\n"
+		".TP\n\\fBGANTRY_API_VERSION\\fR, \\fBDOCKER_API_VERSION\\fR\nThe version of the API to speak.\n"
+		".SH FILES\n.TP\n\\fI/run/gantry/gantry.sock\\fR\nThe daemon's socket.\n"
+		".SH SEE ALSO\n\\fBgantryd\\fR(8)\n");
 	write_page(pages, "gantry", &out);
 }
 

@@ -35,9 +35,15 @@ static char *label_text(const struct row *row, const char *name)
 }
 
 static const struct column columns[] = {
-	{ "CreatedAt", "CREATED AT", created_text }, { "Driver", "DRIVER", driver_text }, { "ID", "NETWORK ID", id_text },
-	{ "IPv4", "IPV4", ipv4_text },               { "IPv6", "IPV6", ipv6_text },       { "Internal", "INTERNAL", internal_text },
-	{ "Labels", "LABELS", labels_text },         { "Name", "NAME", name_text },       { "Scope", "SCOPE", scope_text },
+	{ "CreatedAt", "CREATED AT", created_text },
+	{ "Driver", "DRIVER", driver_text },
+	{ "ID", "NETWORK ID", id_text },
+	{ "IPv4", "IPV4", ipv4_text },
+	{ "IPv6", "IPV6", ipv6_text },
+	{ "Internal", "INTERNAL", internal_text },
+	{ "Labels", "LABELS", labels_text },
+	{ "Name", "NAME", name_text },
+	{ "Scope", "SCOPE", scope_text },
 	{ NULL, NULL, NULL },
 };
 
@@ -65,7 +71,7 @@ int command_network_ls(struct cli *cli, struct args *args, struct gt_error *err)
 	struct list list = { .columns = columns, .label = label_text, .table = "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}",
 			     .quiet = "{{.ID}}", .no_trunc = arg_bool(args, "no-trunc") };
 	AUTO_BUF struct gt_buf path = { 0 };
-	url_path(&path, "/networks", NULL);
+	url_path(&path, "/networks");
 	url_filters(&path, arg_list(args, "filter"));
 	AUTO_JSON json_t *answer = api_get(cli, path.data, err);
 	AUTO_JSON json_t *items = answer ? sorted(answer) : NULL;
@@ -113,7 +119,8 @@ static int assign(json_t *pools, const struct gt_strings *values, const char *fi
 		if (!pool)
 			return gt_fail(err, GT_INVALID, "no matching subnet for %s %s", what, values->items[i]);
 		if (json_object_get(pool, field))
-			return gt_fail(err, GT_INVALID, "a second %s (%s) is given for subnet %s", what, values->items[i], js(pool, "Subnet"));
+			return gt_fail(err, GT_INVALID, "a second %s (%s) is given for subnet %s", what,
+				       values->items[i], js(pool, "Subnet"));
 		json_object_set_new(pool, field, json_string(values->items[i]));
 	}
 	return 0;
@@ -200,7 +207,7 @@ int command_network_connect(struct cli *cli, struct args *args, struct gt_error 
 		json_object_set_new(endpoint, "GwPriority", json_integer(arg_int(args, "gw-priority")));
 	AUTO_JSON json_t *body = json_pack("{s:s,s:O}", "Container", args->operands[1], "EndpointConfig", endpoint);
 	AUTO_BUF struct gt_buf path = { 0 };
-	url_path(&path, "/networks/", args->operands[0], "/connect", NULL);
+	url_path(&path, "/networks/", args->operands[0], "/connect");
 	return api_call(cli, "POST", path.data, body, NULL, err);
 }
 
@@ -208,7 +215,7 @@ int command_network_disconnect(struct cli *cli, struct args *args, struct gt_err
 {
 	AUTO_JSON json_t *body = json_pack("{s:s,s:b}", "Container", args->operands[1], "Force", arg_bool(args, "force"));
 	AUTO_BUF struct gt_buf path = { 0 };
-	url_path(&path, "/networks/", args->operands[0], "/disconnect", NULL);
+	url_path(&path, "/networks/", args->operands[0], "/disconnect");
 	return api_call(cli, "POST", path.data, body, NULL, err);
 }
 
@@ -216,7 +223,7 @@ static int remove_one(struct cli *cli, const char *name, void *arg, struct gt_er
 {
 	const struct args *args = arg;
 	AUTO_BUF struct gt_buf path = { 0 };
-	url_path(&path, "/networks/", name, "", NULL);
+	url_path(&path, "/networks/", name, "");
 	int done = api_call(cli, "DELETE", path.data, NULL, NULL, err);
 	return done < 0 && err->kind == GT_NOT_FOUND && arg_bool(args, "force") ? 0 : done;
 }
@@ -235,7 +242,7 @@ int command_network_prune(struct cli *cli, struct args *args, struct gt_error *e
 		return gt_fail(err, GT_CANCELLED, "network prune has been cancelled");
 	AUTO_BUF struct gt_buf path = { 0 };
 	AUTO_JSON json_t *answer = NULL;
-	url_path(&path, "/networks/prune", NULL);
+	url_path(&path, "/networks/prune");
 	url_filters(&path, arg_list(args, "filter"));
 	if (api_call(cli, "POST", path.data, NULL, &answer, err) < 0)
 		return -1;

@@ -150,7 +150,8 @@ static int show_all(struct show *show, struct http_response *response)
 		}
 		gt_buf_consume(&pending, (size_t)(from - pending.data));
 		if (pending.len > MAX_LINE)
-			return gt_fail(show->err, GT_TOO_LARGE, "the daemon's progress message is larger than %d bytes", MAX_LINE);
+			return gt_fail(show->err, GT_TOO_LARGE, "the daemon's progress message is larger than %d bytes",
+				       MAX_LINE);
 	}
 	return got < 0 ? -1 : show_line(show, pending.data, pending.len);
 }

@@ -102,7 +102,9 @@ static char *volumes_text(const struct row *row)
 	size_t i, count = 0;
 	json_t *mount;
 	json_array_foreach(jo(row->item, "Mounts"), i, mount)
+	{
 		count += strcmp(js(mount, "Driver"), "local") == 0;
+	}
 	return gt_xasprintf("%zu", count);
 }
 
@@ -118,7 +120,9 @@ static char *networks_text(const struct row *row)
 	const char **names = gt_xcalloc(count + 1, sizeof *names), *name;
 	struct gt_buf out = { 0 };
 	json_object_foreach(networks, name, value)
+	{
 		names[i++] = name;
+	}
 	qsort(names, count, sizeof *names, by_name);
 	for (i = 0; i < count; i++)
 		gt_buf_printf(&out, "%s%s", i ? "," : "", names[i]);
@@ -211,7 +215,8 @@ static char *ports_text(const struct row *row)
 		if (*port->address && port->outside != port->inside) {
 			separate(&mapped);
 			put_address(&mapped, port->address);
-			gt_buf_printf(&mapped, "%lld->%lld/%s", (long long)port->outside, (long long)port->inside, port->protocol);
+			gt_buf_printf(&mapped, "%lld->%lld/%s", (long long)port->outside, (long long)port->inside,
+				      port->protocol);
 			continue;
 		}
 		struct group *group = group_of(groups, group_count, port);
@@ -266,7 +271,7 @@ int command_ps(struct cli *cli, struct args *args, struct gt_error *err)
 		.no_trunc = arg_bool(args, "no-trunc"),
 	};
 	AUTO_BUF struct gt_buf path = { 0 };
-	url_path(&path, "/containers/json", NULL);
+	url_path(&path, "/containers/json");
 	url_flag(&path, "all", arg_bool(args, "all"));
 	url_flag(&path, "size", size || (strstr(format, ".Size") && !arg_given(args, "size")));
 	if (last > 0)
@@ -290,7 +295,8 @@ int ps_print_usage(const json_t *containers, struct gt_error *err)
 {
 	static const struct list list = {
 		.columns = columns,
-		.table = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}",
+		.table = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}"
+			 "\t{{.Names}}",
 	};
 	return list_print(&list, "", false, containers, err);
 }

@@ -36,7 +36,9 @@ static char *ask(const char *question, bool secret, struct gt_error *err)
 	char *line = NULL;
 	size_t room = 0;
 	if (!isatty(0))
-		return gt_fail_null(err, GT_INVALID, "Cannot perform an interactive login from a non TTY device: use --username and --password-stdin");
+		return gt_fail_null(err, GT_INVALID,
+				    "Cannot perform an interactive login from a non TTY device: use --username and "
+				    "--password-stdin");
 	printf("%s: ", question);
 	fflush(stdout);
 	bool hidden = secret && tcgetattr(0, &before) == 0;
@@ -76,13 +78,16 @@ static int get_credentials(const struct args *args, char **user, char **password
 	return *password ? 0 : -1;
 }
 
-static int remember(struct cli *cli, const char *server, const char *user, const char *password, const char *token, struct gt_error *err)
+static int remember(struct cli *cli, const char *server, const char *user, const char *password, const char *token,
+		    struct gt_error *err)
 {
 	json_t *config = config_load(cli, err);
 	if (!config)
 		return -1;
 	if (*js(config, "credsStore"))
-		return gt_fail(err, GT_UNSUPPORTED, "credential helpers (credsStore in %s/config.json) are not supported: remove the key", cli->config_dir);
+		return gt_fail(err, GT_UNSUPPORTED,
+			       "credential helpers (credsStore in %s/config.json) are not supported: remove the key",
+			       cli->config_dir);
 	json_t *auths = jo(config, "auths");
 	if (!auths) {
 		auths = json_object();
@@ -146,8 +151,12 @@ static char *description_text(const struct row *row)
 }
 
 static const struct column columns[] = {
-	{ "Description", "DESCRIPTION", description_text }, { "IsAutomated", "AUTOMATED", automated_text },
-	{ "IsOfficial", "OFFICIAL", official_text }, { "Name", "NAME", name_text }, { "StarCount", "STARS", stars_text }, { NULL, NULL, NULL },
+	{ "Description", "DESCRIPTION", description_text },
+	{ "IsAutomated", "AUTOMATED", automated_text },
+	{ "IsOfficial", "OFFICIAL", official_text },
+	{ "Name", "NAME", name_text },
+	{ "StarCount", "STARS", stars_text },
+	{ NULL, NULL, NULL },
 };
 
 int command_search(struct cli *cli, struct args *args, struct gt_error *err)
@@ -155,7 +164,7 @@ int command_search(struct cli *cli, struct args *args, struct gt_error *err)
 	struct list list = { .columns = columns, .table = "{{.Name}}\t{{.Description}}\t{{.StarCount}}\t{{.IsOfficial}}",
 			     .no_trunc = arg_bool(args, "no-trunc") };
 	AUTO_BUF struct gt_buf path = { 0 };
-	url_path(&path, "/images/search", NULL);
+	url_path(&path, "/images/search");
 	url_param(&path, "term", args->operands[0]);
 	url_int(&path, "limit", arg_int(args, "limit"));
 	url_filters(&path, arg_list(args, "filter"));

@@ -21,7 +21,7 @@ static int start_failure(const struct gt_error *err)
 static int start(struct cli *cli, const char *id, const char *detach_keys, struct gt_error *err)
 {
 	AUTO_BUF struct gt_buf path = { 0 };
-	url_path(&path, "/containers/", id, "/start", NULL);
+	url_path(&path, "/containers/", id, "/start");
 	url_text(&path, "detachKeys", detach_keys);
 	return api_call(cli, "POST", path.data, NULL, NULL, err);
 }
@@ -45,7 +45,8 @@ static void wait_for_removal(struct http_response *waiting)
 	http_next_timed(waiting, &bytes, 10000, &idle, NULL);
 }
 
-static int run_attached(struct cli *cli, const struct args *args, struct session *session, const char *id, struct gt_error *err)
+static int run_attached(struct cli *cli, const struct args *args, struct session *session, const char *id,
+			struct gt_error *err)
 {
 	bool remove = arg_bool(args, "rm"), any = session->in || session->out || session->err;
 	AUTO_FREE char *path = session_attach_path(session, id, false);

@@ -33,7 +33,7 @@ const char *session_keys(struct cli *cli, const struct args *args)
 char *session_attach_path(const struct session *session, const char *container, bool logs)
 {
 	struct gt_buf path = { 0 };
-	url_path(&path, "/containers/", container, "/attach", NULL);
+	url_path(&path, "/containers/", container, "/attach");
 	url_param(&path, "stream", "1");
 	url_flag(&path, "stdin", session->in);
 	url_flag(&path, "stdout", session->out);
@@ -46,8 +46,8 @@ char *session_attach_path(const struct session *session, const char *container, 
 void session_target(struct session *session, const char *container)
 {
 	struct gt_buf kill = { 0 }, resize = { 0 };
-	url_path(&kill, "/containers/", container, "/kill", NULL);
-	url_path(&resize, "/containers/", container, "/resize", NULL);
+	url_path(&kill, "/containers/", container, "/kill");
+	url_path(&resize, "/containers/", container, "/resize");
 	session->kill_path = gt_buf_take(&kill);
 	session->resize_path = gt_buf_take(&resize);
 }
@@ -146,7 +146,8 @@ static int write_output(void *arg, int fd, const void *bytes, size_t len)
 	while (len > 0) {
 		ssize_t put = write(fd, p, len);
 		if (put < 0 && errno == EAGAIN) {
-			struct pollfd look[] = { { .fd = fd, .events = POLLOUT }, { .fd = session->signals, .events = POLLIN } };
+			struct pollfd look[] = { { .fd = fd, .events = POLLOUT },
+						 { .fd = session->signals, .events = POLLIN } };
 			poll(look, 2, -1);
 		} else if (put < 0 && errno != EINTR) {
 			return -1;
@@ -280,7 +281,7 @@ void session_free(struct session *session)
 struct http_response *exit_wait(struct cli *cli, const char *container, const char *condition, struct gt_error *err)
 {
 	AUTO_BUF struct gt_buf path = { 0 };
-	url_path(&path, "/containers/", container, "/wait", NULL);
+	url_path(&path, "/containers/", container, "/wait");
 	url_text(&path, "condition", condition);
 	struct http_request request = { .method = "POST", .path = path.data };
 	return api_open(cli, &request, err);

@@ -27,7 +27,8 @@ static int read_line(const char *path, int number, char *line, bool from_environ
 		return gt_fail(err, GT_INVALID, "%s, line %d: no variable name before '='", path, number);
 	for (size_t i = 0; i < len; i++) {
 		if (isspace((unsigned char)line[i]))
-			return gt_fail(err, GT_INVALID, "%s, line %d: variable '%.*s' contains whitespaces", path, number, (int)len, line);
+			return gt_fail(err, GT_INVALID, "%s, line %d: variable '%.*s' contains whitespaces", path,
+				       number, (int)len, line);
 	}
 	if (line[len] == '=' || !from_environment) {
 		gt_strings_add(out, line);
@@ -175,7 +176,8 @@ int spec_network(const char *text, char **name, json_t **endpoint, struct gt_err
 	for (size_t i = 0; i < fields.count && done == 0; i++) {
 		char *equals = strchr(fields.items[i], '=');
 		if (!equals) {
-			done = gt_fail(err, GT_INVALID, "invalid network \"%.200s\": \"%s\" is not KEY=VALUE", text, fields.items[i]);
+			done = gt_fail(err, GT_INVALID, "invalid network \"%.200s\": \"%s\" is not KEY=VALUE", text,
+				       fields.items[i]);
 			break;
 		}
 		*equals = '\0';
@@ -215,7 +217,8 @@ json_t *spec_device(const char *text, struct gt_error *err)
 		inside = NULL;
 	}
 	if (*copy != '/' || (mode && !is_device_mode(mode)) || (inside && *inside != '/'))
-		return gt_fail_null(err, GT_INVALID, "invalid device \"%.200s\": it reads /dev/HOST[:/dev/CONTAINER][:rwm]", text);
+		return gt_fail_null(err, GT_INVALID,
+				    "invalid device \"%.200s\": it reads /dev/HOST[:/dev/CONTAINER][:rwm]", text);
 	return json_pack("{s:s,s:s,s:s}", "PathOnHost", copy, "PathInContainer", inside ? inside : copy, "CgroupPermissions",
 			 mode ? mode : "rwm");
 }
@@ -234,7 +237,8 @@ json_t *spec_ulimit(const char *text, struct gt_error *err)
 	if (!hard)
 		high = low;
 	if (high != -1 && (low > high || low == -1))
-		return gt_fail_null(err, GT_INVALID, "invalid ulimit \"%.200s\": the soft limit is above the hard limit", text);
+		return gt_fail_null(err, GT_INVALID,
+				    "invalid ulimit \"%.200s\": the soft limit is above the hard limit", text);
 	return json_pack("{s:s,s:I,s:I}", "Name", name, "Soft", (json_int_t)low, "Hard", (json_int_t)high);
 }
 
@@ -263,7 +267,8 @@ json_t *spec_weight_device(const char *text, struct gt_error *err)
 	const char *value = split_device(text, &path);
 	int64_t weight;
 	if (!value || parse_int(value, &weight) < 0 || (weight != 0 && (weight < 10 || weight > 1000)))
-		return gt_fail_null(err, GT_INVALID, "invalid weight \"%.200s\": it reads /dev/NAME:WEIGHT, from 10 to 1000", text);
+		return gt_fail_null(err, GT_INVALID,
+				    "invalid weight \"%.200s\": it reads /dev/NAME:WEIGHT, from 10 to 1000", text);
 	return json_pack("{s:s,s:I}", "Path", path, "Weight", (json_int_t)weight);
 }
 
@@ -289,8 +294,8 @@ static void add_devices(json_t *list, const char *text)
 
 json_t *spec_gpus(const char *text, struct gt_error *err)
 {
-	AUTO_JSON json_t *request = json_pack("{s:s,s:i,s:[],s:[[s]],s:{}}", "Driver", "", "Count", 0, "DeviceIDs", "Capabilities", "gpu",
-					      "Options");
+	AUTO_JSON json_t *request = json_pack("{s:s,s:i,s:[],s:[[s]],s:{}}", "Driver", "", "Count", 0, "DeviceIDs",
+					      "Capabilities", "gpu", "Options");
 	struct gt_strings fields = { 0 };
 	args_split_csv(text, &fields);
 	bool listing = false, bad = false;
@@ -307,7 +312,8 @@ json_t *spec_gpus(const char *text, struct gt_error *err)
 		} else if (strncmp(field, "driver=", 7) == 0) {
 			json_object_set_new(request, "Driver", json_string(field + 7));
 		} else if (strncmp(field, "capabilities=", 13) == 0) {
-			json_array_append_new(json_array_get(json_object_get(request, "Capabilities"), 0), json_string(field + 13));
+			json_array_append_new(json_array_get(json_object_get(request, "Capabilities"), 0),
+					      json_string(field + 13));
 		} else if (listing && !strchr(field, '=')) {
 			json_array_append_new(json_object_get(request, "DeviceIDs"), json_string(field));
 		} else if (parse_int(field, &count) == 0) {
@@ -318,7 +324,8 @@ json_t *spec_gpus(const char *text, struct gt_error *err)
 	}
 	gt_strings_free(&fields);
 	if (bad)
-		return gt_fail_null(err, GT_INVALID, "invalid --gpus \"%.200s\": give all, a number, or device=ID[,ID]", text);
+		return gt_fail_null(err, GT_INVALID, "invalid --gpus \"%.200s\": give all, a number, or device=ID[,ID]",
+				    text);
 	return json_incref(request);
 }
 

@@ -33,7 +33,8 @@ int spec_volume(const char *text, json_t *binds, json_t *volumes, struct gt_erro
 		return gt_fail(err, GT_INVALID, "invalid volume \"%.200s\": it reads [SOURCE:]TARGET[:OPTIONS]", text);
 	if (!colon) {
 		if (*text != '/')
-			return gt_fail(err, GT_INVALID, "invalid volume \"%.200s\": the path in the container must be absolute", text);
+			return gt_fail(err, GT_INVALID,
+				       "invalid volume \"%.200s\": the path in the container must be absolute", text);
 		json_object_set_new(volumes, text, json_object());
 		return 0;
 	}
@@ -215,11 +216,15 @@ static int check_mount(const struct mount_draft *draft)
 {
 	static const struct {
 		const char *options, *type;
-	} belong[] = { { "BindOptions", "bind" }, { "VolumeOptions", "volume" }, { "TmpfsOptions", "tmpfs" }, { "ImageOptions", "image" } };
+	} belong[] = { { "BindOptions", "bind" },
+		       { "VolumeOptions", "volume" },
+		       { "TmpfsOptions", "tmpfs" },
+		       { "ImageOptions", "image" } };
 	if (!json_object_get(draft->mount, "Type"))
 		json_object_set_new(draft->mount, "Type", json_string("volume"));
 	const char *type = js(draft->mount, "Type");
-	if (strcmp(type, "bind") != 0 && strcmp(type, "volume") != 0 && strcmp(type, "tmpfs") != 0 && strcmp(type, "image") != 0)
+	if (strcmp(type, "bind") != 0 && strcmp(type, "volume") != 0 && strcmp(type, "tmpfs") != 0 &&
+	    strcmp(type, "image") != 0)
 		return bad_mount(draft, "type", "is bind, volume, tmpfs or image");
 	if (!*js(draft->mount, "Target"))
 		return bad_mount(draft, "target", "is required");
@@ -227,7 +232,8 @@ static int check_mount(const struct mount_draft *draft)
 		return bad_mount(draft, "source", "is required for a bind mount");
 	for (size_t i = 0; i < GT_COUNT(belong); i++) {
 		if (json_object_get(draft->mount, belong[i].options) && strcmp(type, belong[i].type) != 0)
-			return gt_fail(draft->err, GT_INVALID, "invalid mount \"%.200s\": options of a %s mount on a mount of type %s",
+			return gt_fail(draft->err, GT_INVALID,
+				       "invalid mount \"%.200s\": options of a %s mount on a mount of type %s",
 				       draft->text, belong[i].type, type);
 	}
 	if (strcmp(type, "bind") == 0) {

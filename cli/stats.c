@@ -152,7 +152,7 @@ static void forget(struct watched *item)
 static int watch(struct stats *stats, const char *id, const char *name, struct gt_error *err)
 {
 	AUTO_BUF struct gt_buf path = { 0 };
-	url_path(&path, "/containers/", id, "/stats", NULL);
+	url_path(&path, "/containers/", id, "/stats");
 	url_param(&path, "stream", "1");
 	struct http_request request = { .method = "GET", .path = path.data };
 	struct http_response *stream = api_open(stats->cli, &request, err);
@@ -177,7 +177,8 @@ static struct watched *find(struct stats *stats, const char *id)
 /* Brings the set in line with the list of containers. */
 static int refresh(struct stats *stats, struct gt_error *err)
 {
-	AUTO_JSON json_t *list = api_get(stats->cli, arg_bool(stats->args, "all") ? "/containers/json?all=1" : "/containers/json", err);
+	AUTO_JSON json_t *list =
+		api_get(stats->cli, arg_bool(stats->args, "all") ? "/containers/json?all=1" : "/containers/json", err);
 	size_t i, kept = 0;
 	json_t *container;
 	if (!list)
@@ -190,7 +191,8 @@ static int refresh(struct stats *stats, struct gt_error *err)
 		if (item)
 			item->listed = true;
 		else
-			watch(stats, js(container, "Id"), jv(json_array_get(jo(container, "Names"), 0)), NULL); /* gone again: fine */
+			watch(stats, js(container, "Id"), jv(json_array_get(jo(container, "Names"), 0)),
+			      NULL); /* gone again: fine */
 	}
 	for (i = 0; i < stats->count; i++) {
 		if (stats->items[i].listed)

@@ -32,9 +32,11 @@ static json_t *client_version(void)
 {
 	struct utsname host = { 0 };
 	uname(&host);
-	const char *machine = strcmp(host.machine, "x86_64") == 0 ? "amd64" : strcmp(host.machine, "aarch64") == 0 ? "arm64" : host.machine;
-	return json_pack("{s:s,s:s,s:s,s:s,s:s}", "Version", GANTRY_VERSION, "ApiVersion", "1.50", "Os", "linux", "Arch", machine, "Context",
-			 "default");
+	const char *machine = strcmp(host.machine, "x86_64") == 0    ? "amd64"
+			      : strcmp(host.machine, "aarch64") == 0 ? "arm64"
+								     : host.machine;
+	return json_pack("{s:s,s:s,s:s,s:s,s:s}", "Version", GANTRY_VERSION, "ApiVersion", "1.50", "Os", "linux",
+			 "Arch", machine, "Context", "default");
 }
 
 static void print_version(const json_t *client, const json_t *server)
@@ -46,9 +48,10 @@ static void print_version(const json_t *client, const json_t *server)
 	if (!server)
 		return;
 	const char *platform = js(jo(server, "Platform"), "Name");
-	printf("\nServer:%s%s\n Engine:\n  Version:          %s\n  API version:      %s (minimum version %s)\n  OS/Arch:          %s/%s\n",
-	       *platform ? " " : "", platform, js(server, "Version"), js(server, "ApiVersion"), js(server, "MinAPIVersion"), js(server, "Os"),
-	       js(server, "Arch"));
+	printf("\nServer:%s%s\n Engine:\n  Version:          %s\n  API version:      %s (minimum version %s)\n  "
+	       "OS/Arch:          %s/%s\n",
+	       *platform ? " " : "", platform, js(server, "Version"), js(server, "ApiVersion"),
+	       js(server, "MinAPIVersion"), js(server, "Os"), js(server, "Arch"));
 	if (*js(server, "KernelVersion"))
 		printf("  Kernel:           %s\n", js(server, "KernelVersion"));
 	json_array_foreach(jo(server, "Components"), i, part)
@@ -107,7 +110,9 @@ static void print_list(const char *title, const json_t *items)
 		return;
 	printf("%s", title);
 	json_array_foreach(items, i, item)
+	{
 		printf(" %s", jv(item));
+	}
 	putchar('\n');
 }
 
@@ -119,7 +124,9 @@ static void print_info(const json_t *info)
 		{ "Storage Driver", "Driver" },
 	};
 	static const struct info_line drivers[] = {
-		{ "Logging Driver", "LoggingDriver" }, { "Cgroup Driver", "CgroupDriver" }, { "Cgroup Version", "CgroupVersion" },
+		{ "Logging Driver", "LoggingDriver" },
+		{ "Cgroup Driver", "CgroupDriver" },
+		{ "Cgroup Version", "CgroupVersion" },
 	};
 	static const struct info_line host[] = {
 		{ "Swarm", "" },                { "Default Runtime", "DefaultRuntime" }, { "Init Binary", "InitBinary" },
@@ -135,7 +142,9 @@ static void print_info(const json_t *info)
 	puts("Server:");
 	print_lines(info, counts, GT_COUNT(counts));
 	json_array_foreach(jo(info, "DriverStatus"), i, item)
+	{
 		printf("  %s: %s\n", jv(json_array_get(item, 0)), jv(json_array_get(item, 1)));
+	}
 	print_lines(info, drivers, GT_COUNT(drivers));
 	puts(" Plugins:");
 	print_list("  Volume:", jo(jo(info, "Plugins"), "Volume"));
@@ -156,7 +165,8 @@ int command_info(struct cli *cli, struct args *args, struct gt_error *err)
 	json_t *warning;
 	AUTO_JSON json_t *info = api_get(cli, "/info", err);
 	if (!*format)
-		printf("Client:\n Version:    %s\n Context:    default\n Debug Mode: %s\n\n", GANTRY_VERSION, cli->debug ? "true" : "false");
+		printf("Client:\n Version:    %s\n Context:    default\n Debug Mode: %s\n\n", GANTRY_VERSION,
+		       cli->debug ? "true" : "false");
 	if (!info)
 		return -1;
 	if (*format)
@@ -164,7 +174,9 @@ int command_info(struct cli *cli, struct args *args, struct gt_error *err)
 	print_info(info);
 	fflush(stdout);
 	json_array_foreach(jo(info, "Warnings"), i, warning)
+	{
 		fprintf(stderr, "%s\n", jv(warning));
+	}
 	return 0;
 }
 
@@ -201,7 +213,9 @@ static void print_event(const json_t *event)
 	print_time(event);
 	printf(" %s %s %s", js(event, "Type"), js(event, "Action"), js(actor, "ID"));
 	json_object_foreach(attributes, key, value)
+	{
 		keys[i++] = key;
+	}
 	qsort(keys, count, sizeof *keys, by_name);
 	for (i = 0; i < count; i++)
 		printf("%s%s=%s%s", i ? ", " : " (", keys[i], js(attributes, keys[i]), i + 1 == count ? ")" : "");
@@ -228,8 +242,9 @@ int command_events(struct cli *cli, struct args *args, struct gt_error *err)
 	AUTO_BUF struct gt_buf path = { 0 }, pending = { 0 };
 	const char *format = arg_string(args, "format"), *bytes;
 	ssize_t got;
-	url_path(&path, "/events", NULL);
-	if (url_time(&path, "since", arg_string(args, "since"), err) < 0 || url_time(&path, "until", arg_string(args, "until"), err) < 0)
+	url_path(&path, "/events");
+	if (url_time(&path, "since", arg_string(args, "since"), err) < 0 ||
+	    url_time(&path, "until", arg_string(args, "until"), err) < 0)
 		return -1;
 	url_filters(&path, arg_list(args, "filter"));
 	struct template *check = *format ? template_parse(strcmp(format, "json") == 0 ? "{{json .}}" : format, err) : NULL;
@@ -274,10 +289,12 @@ static const struct column plugin_columns[] = {
 
 int command_plugin_ls(struct cli *cli, struct args *args, struct gt_error *err)
 {
-	struct list list = { .columns = plugin_columns, .table = "{{.ID}}\t{{.Name}}\t{{.Description}}\t{{.Enabled}}", .quiet = "{{.ID}}",
+	struct list list = { .columns = plugin_columns,
+			     .table = "{{.ID}}\t{{.Name}}\t{{.Description}}\t{{.Enabled}}",
+			     .quiet = "{{.ID}}",
 			     .no_trunc = arg_bool(args, "no-trunc") };
 	AUTO_BUF struct gt_buf path = { 0 };
-	url_path(&path, "/plugins", NULL);
+	url_path(&path, "/plugins");
 	url_filters(&path, arg_list(args, "filter"));
 	AUTO_JSON json_t *plugins = api_get(cli, path.data, err);
 	return plugins ? list_print(&list, arg_string(args, "format"), arg_bool(args, "quiet"), plugins, err) : -1;
@@ -288,7 +305,7 @@ int command_plugin_ls(struct cli *cli, struct args *args, struct gt_error *err)
 static int post_prune(struct cli *cli, const char *path, const json_t *filters, json_t **answer, struct gt_error *err)
 {
 	AUTO_BUF struct gt_buf url = { 0 };
-	url_path(&url, path, NULL);
+	url_path(&url, path);
 	url_filters_json(&url, filters);
 	return api_call(cli, "POST", url.data, NULL, answer, err);
 }
@@ -331,7 +348,8 @@ int command_system_prune(struct cli *cli, struct args *args, struct gt_error *er
 	if (prune_build_cache(cli, all, arg_list(args, "filter"), &cache, err) < 0)
 		return -1;
 	print_deleted("Deleted build cache objects:", jo(cache, "CachesDeleted"));
-	AUTO_JSON json_t *total = json_pack("{s:f}", "SpaceReclaimed", jd(containers, "SpaceReclaimed") + jd(unused, "SpaceReclaimed") +
-					    jd(images, "SpaceReclaimed") + jd(cache, "SpaceReclaimed"));
+	AUTO_JSON json_t *total = json_pack("{s:f}", "SpaceReclaimed",
+					    jd(containers, "SpaceReclaimed") + jd(unused, "SpaceReclaimed") +
+						    jd(images, "SpaceReclaimed") + jd(cache, "SpaceReclaimed"));
 	return print_reclaimed(total);
 }

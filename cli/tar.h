@@ -14,18 +14,25 @@
 #include "base/error.h"
 #include "http.h"
 
-#define TAR_CALLS(X)                                                                                             \
-	X(archive_error_string) X(archive_write_new) X(archive_write_set_format_pax_restricted) X(archive_write_open) \
-	X(archive_write_header) X(archive_write_data) X(archive_write_finish_entry) X(archive_write_close)       \
-	X(archive_write_free) X(archive_write_set_bytes_per_block) X(archive_write_add_filter_gzip)              \
-	X(archive_read_new) X(archive_read_support_format_tar)                                                   \
-	X(archive_read_support_filter_none) X(archive_read_open) X(archive_read_next_header) X(archive_read_data_block) \
-	X(archive_read_free) X(archive_entry_new) X(archive_entry_free) X(archive_entry_clear) X(archive_entry_set_pathname) \
-	X(archive_entry_copy_stat) X(archive_entry_set_symlink) X(archive_entry_set_hardlink) X(archive_entry_set_size)  \
-	X(archive_entry_set_mode) X(archive_entry_set_mtime) X(archive_entry_set_filetype) X(archive_entry_xattr_add_entry) \
-	X(archive_entry_pathname) X(archive_entry_mode) X(archive_entry_filetype) X(archive_entry_symlink)       \
-	X(archive_entry_hardlink) X(archive_entry_uid) X(archive_entry_gid) X(archive_entry_mtime) X(archive_entry_mtime_nsec) \
-	X(archive_entry_rdev) X(archive_entry_size)
+#define TAR_CALLS(X)                                                                                                   \
+	X(archive_error_string)                                                                                        \
+	X(archive_write_new) X(archive_write_set_format_pax_restricted) X(archive_write_open) X(                       \
+		archive_write_header) X(archive_write_data) X(archive_write_finish_entry) X(archive_write_close)       \
+		X(archive_write_free) X(archive_write_set_bytes_per_block) X(archive_write_add_filter_gzip) X(         \
+			archive_read_new) X(archive_read_support_format_tar) X(archive_read_support_filter_none)       \
+			X(archive_read_open) X(archive_read_next_header) X(archive_read_data_block) X(                 \
+				archive_read_free) X(archive_entry_new) X(archive_entry_free) X(archive_entry_clear)   \
+				X(archive_entry_set_pathname) X(archive_entry_copy_stat) X(archive_entry_set_symlink)  \
+					X(archive_entry_set_hardlink) X(archive_entry_set_size)                        \
+						X(archive_entry_set_mode) X(archive_entry_set_mtime) X(                \
+							archive_entry_set_filetype) X(archive_entry_xattr_add_entry)   \
+							X(archive_entry_pathname) X(archive_entry_mode)                \
+								X(archive_entry_filetype) X(archive_entry_symlink) X(  \
+									archive_entry_hardlink) X(archive_entry_uid)   \
+									X(archive_entry_gid) X(archive_entry_mtime)    \
+										X(archive_entry_mtime_nsec)            \
+											X(archive_entry_rdev)          \
+												X(archive_entry_size)
 
 struct tar_library {
 #define TAR_DECLARE(name) __typeof__(name) *name;

@@ -135,7 +135,8 @@ static int make_file(struct reader *reader, int parent, const char *leaf, mode_t
 	return 0;
 }
 
-static int make_directory(struct reader *reader, int parent, const char *leaf, const char *path, mode_t mode, struct timespec mtime)
+static int make_directory(struct reader *reader, int parent, const char *leaf, const char *path, mode_t mode,
+			  struct timespec mtime)
 {
 	struct stat st;
 	if (mkdirat(parent, leaf, 0700) < 0) {
@@ -193,8 +194,8 @@ static int make_entry(struct reader *reader, struct archive_entry *entry, int pa
 	}
 	if (done < 0)
 		return -1;
-	if (reader->target->keep_owner &&
-	    fchownat(parent, leaf, (uid_t)lib->archive_entry_uid(entry), (gid_t)lib->archive_entry_gid(entry), AT_SYMLINK_NOFOLLOW) < 0)
+	if (reader->target->keep_owner && fchownat(parent, leaf, (uid_t)lib->archive_entry_uid(entry),
+						   (gid_t)lib->archive_entry_gid(entry), AT_SYMLINK_NOFOLLOW) < 0)
 		return gt_fail_errno(reader->err, errno, "cannot set the owner of %s", path);
 	if (reader->target->keep_owner && S_ISREG(mode) && (mode & 06000) && fchmodat(parent, leaf, mode & 07777, 0) < 0)
 		return gt_fail_errno(reader->err, errno, "cannot set the mode of %s", path);
@@ -221,7 +222,8 @@ static void finish_directories(struct reader *reader)
 {
 	for (size_t i = reader->delayed_count; i > 0; i--) {
 		struct delayed *delayed = &reader->delayed[i - 1];
-		AUTO_CLOSE int fd = gt_openat2(reader->target->dirfd, delayed->path, O_RDONLY | O_DIRECTORY, 0, RESOLVE_BENEATH);
+		AUTO_CLOSE int fd =
+			gt_openat2(reader->target->dirfd, delayed->path, O_RDONLY | O_DIRECTORY, 0, RESOLVE_BENEATH);
 		struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, delayed->mtime };
 		if (fd >= 0 && fchmod(fd, mode_of(reader, delayed->mode)) == 0)
 			futimens(fd, times);

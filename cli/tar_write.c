@@ -167,7 +167,9 @@ static int describe(struct tar_source *source, const struct stat *st, struct gt_
 		lib->archive_entry_set_symlink(source->entry, target);
 	}
 	char capability[256];
-	ssize_t len = S_ISREG(st->st_mode) ? lgetxattr(source->path.data, "security.capability", capability, sizeof capability) : -1;
+	ssize_t len = S_ISREG(st->st_mode)
+			      ? lgetxattr(source->path.data, "security.capability", capability, sizeof capability)
+			      : -1;
 	if (len > 0)
 		lib->archive_entry_xattr_add_entry(source->entry, "security.capability", capability, (size_t)len);
 	return 0;
@@ -214,7 +216,8 @@ static int copy_piece(struct tar_source *source, struct gt_error *err)
 static int enter(struct tar_source *source, struct gt_error *err)
 {
 	if (source->depth == MAX_NESTING)
-		return gt_fail(err, GT_INVALID, "%s: directories are nested deeper than %d levels", source->path.data, MAX_NESTING);
+		return gt_fail(err, GT_INVALID, "%s: directories are nested deeper than %d levels", source->path.data,
+			       MAX_NESTING);
 	DIR *dir = opendir(source->path.data);
 	if (!dir)
 		return gt_fail_errno(err, errno, "cannot open the directory %s", source->path.data);

@@ -46,16 +46,21 @@ static char zero_kind(const char *name)
 		char kind;
 		const char *names;
 	} known[] = {
-		{ 'a', " Args Binds Entrypoint Cmd Env Dns DnsOptions DnsSearch ExtraHosts GroupAdd Links SecurityOpt VolumesFrom"
-		       " CapAdd CapDrop Devices DeviceCgroupRules DeviceRequests Ulimits BlkioWeightDevice BlkioDeviceReadBps"
-		       " BlkioDeviceWriteBps BlkioDeviceReadIOps BlkioDeviceWriteIOps OnBuild ExecIDs Aliases DNSNames Mounts"
+		{ 'a', " Args Binds Entrypoint Cmd Env Dns DnsOptions DnsSearch ExtraHosts GroupAdd Links SecurityOpt "
+		       "VolumesFrom"
+		       " CapAdd CapDrop Devices DeviceCgroupRules DeviceRequests Ulimits BlkioWeightDevice "
+		       "BlkioDeviceReadBps"
+		       " BlkioDeviceWriteBps BlkioDeviceReadIOps BlkioDeviceWriteIOps OnBuild ExecIDs Aliases DNSNames "
+		       "Mounts"
 		       " MaskedPaths ReadonlyPaths Shell RepoTags RepoDigests Layers Test Log SecondaryIPAddresses"
 		       " SecondaryIPv6Addresses Warnings Manifests Peers " },
-		{ 'm', " Labels Ports PortBindings ExposedPorts Volumes Networks Options Sysctls Tmpfs Annotations StorageOpt Data"
+		{ 'm', " Labels Ports PortBindings ExposedPorts Volumes Networks Options Sysctls Tmpfs Annotations "
+		       "StorageOpt Data"
 		       " DriverOpts Containers Config IPAMConfig ConfigFrom " },
 		{ 'p', " Health Healthcheck StopTimeout Init PidsLimit MemorySwappiness OomKillDisable UsageData"
 		       " ImageManifestDescriptor ClusterVolume SizeRw SizeRootFs Descriptor Identity Status " },
-		{ 's', " StopSignal Domainname MacAddress Error Parent Comment Author Variant OsVersion Subnet Gateway IPRange"
+		{ 's', " StopSignal Domainname MacAddress Error Parent Comment Author Variant OsVersion Subnet Gateway "
+		       "IPRange"
 		       " Propagation Driver Name DockerVersion Container " },
 		{ 'b', " NetworkDisabled ArgsEscaped Dead ReadOnly " },
 	};
@@ -282,7 +287,8 @@ static int run_turn(struct run *run, const struct node *node, json_t *key, json_
 	struct value value = { .json = item };
 	int done = 0;
 	if (pipeline->declare[1]) {
-		done = set_variable(run, pipeline->declare[0], (struct value){ .json = json_incref(key) }, false, pipeline->at);
+		done = set_variable(run, pipeline->declare[0], (struct value){ .json = json_incref(key) }, false,
+				    pipeline->at);
 		if (done == 0)
 			done = set_variable(run, pipeline->declare[1], value_copy(&value), false, pipeline->at);
 	} else if (pipeline->declare[0]) {
@@ -310,7 +316,9 @@ static int range_object(struct run *run, const struct node *node, json_t *object
 	const char *key;
 	json_t *item;
 	json_object_foreach(object, key, item)
+	{
 		keys[i++] = key;
+	}
 	qsort(keys, count, sizeof *keys, by_name);
 	int done = 0;
 	for (i = 0; i < count && done == 0; i++)

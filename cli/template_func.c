@@ -35,7 +35,9 @@ static void print_object(const json_t *object, struct gt_buf *out)
 	const char *key;
 	json_t *item;
 	json_object_foreach((json_t *)(uintptr_t)object, key, item)
+	{
 		keys[i++] = key;
+	}
 	qsort(keys, count, sizeof *keys, by_name);
 	gt_buf_str(out, "map[");
 	for (i = 0; i < count; i++) {
@@ -226,7 +228,8 @@ static int do_index(struct context *ctx)
 		} else if (json_is_array(from) && json_is_integer(key)) {
 			json_int_t at = json_integer_value(key);
 			if (at < 0 || (size_t)at >= json_array_size(from))
-				return template_fail(ctx->err, ctx->at, "index: %" JSON_INTEGER_FORMAT " is out of range", at);
+				return template_fail(ctx->err, ctx->at,
+						     "index: %" JSON_INTEGER_FORMAT " is out of range", at);
 			from = json_array_get(from, (size_t)at);
 		} else if (!from || json_is_null(from)) {
 			return template_fail(ctx->err, ctx->at, "index: there is nothing to index (nil)");
@@ -394,7 +397,8 @@ static int do_json(struct context *ctx)
 {
 	const struct value *value = &ctx->args[0];
 	AUTO_JSON json_t *row = value->row ? value->row->whole(value->row->row) : NULL;
-	AUTO_FREE char *text = json_dumps(row ? row : value->json, JSON_ENCODE_ANY | JSON_COMPACT | (row ? JSON_SORT_KEYS : 0));
+	AUTO_FREE char *text =
+		json_dumps(row ? row : value->json, JSON_ENCODE_ANY | JSON_COMPACT | (row ? JSON_SORT_KEYS : 0));
 	if (!row || !text)
 		return give_text(ctx, text ? text : "null", text ? strlen(text) : 4);
 	AUTO_BUF struct gt_buf out = { 0 };
@@ -495,12 +499,18 @@ static const struct {
 	size_t min, max;
 	int (*run)(struct context *ctx);
 } functions[] = {
-	{ "and", 1, 99, NULL },      { "or", 1, 99, NULL },        { "not", 1, 1, do_not },     { "eq", 2, 99, do_eq },
-	{ "ne", 2, 2, do_order },    { "lt", 2, 2, do_order },     { "le", 2, 2, do_order },    { "gt", 2, 2, do_order },
-	{ "ge", 2, 2, do_order },    { "len", 1, 1, do_len },      { "index", 1, 99, do_index }, { "slice", 1, 3, do_slice },
-	{ "print", 0, 99, do_print }, { "println", 0, 99, do_print }, { "printf", 1, 99, do_printf }, { "json", 1, 1, do_json },
-	{ "join", 2, 2, do_join },   { "split", 2, 2, do_split },  { "upper", 1, 1, do_case },  { "lower", 1, 1, do_case },
-	{ "title", 1, 1, do_case },  { "truncate", 2, 2, do_truncate }, { "pad", 3, 3, do_pad },
+	{ "and", 1, 99, NULL },		{ "or", 1, 99, NULL },
+	{ "not", 1, 1, do_not },	{ "eq", 2, 99, do_eq },
+	{ "ne", 2, 2, do_order },	{ "lt", 2, 2, do_order },
+	{ "le", 2, 2, do_order },	{ "gt", 2, 2, do_order },
+	{ "ge", 2, 2, do_order },	{ "len", 1, 1, do_len },
+	{ "index", 1, 99, do_index },	{ "slice", 1, 3, do_slice },
+	{ "print", 0, 99, do_print },	{ "println", 0, 99, do_print },
+	{ "printf", 1, 99, do_printf }, { "json", 1, 1, do_json },
+	{ "join", 2, 2, do_join },	{ "split", 2, 2, do_split },
+	{ "upper", 1, 1, do_case },	{ "lower", 1, 1, do_case },
+	{ "title", 1, 1, do_case },	{ "truncate", 2, 2, do_truncate },
+	{ "pad", 3, 3, do_pad },
 };
 
 bool function_known(const char *name)

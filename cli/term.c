@@ -70,9 +70,11 @@ int keys_parse(struct keys *keys, const char *text, struct gt_error *err)
 	for (const char *p = text; *p;) {
 		size_t len = strcspn(p, ",");
 		if (keys->count == sizeof keys->sequence)
-			return gt_fail(err, GT_INVALID, "invalid detach keys \"%.100s\": more than %zu keys", text, sizeof keys->sequence);
+			return gt_fail(err, GT_INVALID, "invalid detach keys \"%.100s\": more than %zu keys", text,
+				       sizeof keys->sequence);
 		if (parse_key(p, len, &keys->sequence[keys->count++]) < 0)
-			return gt_fail(err, GT_INVALID, "invalid detach keys (%.100s): \"%.*s\" is not a letter or ctrl-LETTER", text,
+			return gt_fail(err, GT_INVALID,
+				       "invalid detach keys (%.100s): \"%.*s\" is not a letter or ctrl-LETTER", text,
 				       (int)(len < 50 ? len : 50), p);
 		p += len;
 		if (*p == ',')

@@ -36,17 +36,26 @@ static char *label_text(const struct row *row, const char *name)
 }
 
 static const struct column columns[] = {
-	{ "Availability", "AVAILABILITY", none_text }, { "Driver", "DRIVER", driver_text }, { "Group", "GROUP", none_text },
-	{ "Labels", "LABELS", labels_text },   { "Links", "LINKS", links_text },     { "Mountpoint", "MOUNTPOINT", mountpoint_text },
-	{ "Name", "VOLUME NAME", name_text },  { "Scope", "SCOPE", scope_text },     { "Size", "SIZE", size_text },
-	{ "Status", "STATUS", none_text },     { NULL, NULL, NULL },
+	{ "Availability", "AVAILABILITY", none_text },
+	{ "Driver", "DRIVER", driver_text },
+	{ "Group", "GROUP", none_text },
+	{ "Labels", "LABELS", labels_text },
+	{ "Links", "LINKS", links_text },
+	{ "Mountpoint", "MOUNTPOINT", mountpoint_text },
+	{ "Name", "VOLUME NAME", name_text },
+	{ "Scope", "SCOPE", scope_text },
+	{ "Size", "SIZE", size_text },
+	{ "Status", "STATUS", none_text },
+	{ NULL, NULL, NULL },
 };
 
 int command_volume_ls(struct cli *cli, struct args *args, struct gt_error *err)
 {
-	static const struct list list = { .columns = columns, .label = label_text, .table = "{{.Driver}}\t{{.Name}}", .quiet = "{{.Name}}" };
+	static const struct list list = {
+		.columns = columns, .label = label_text, .table = "{{.Driver}}\t{{.Name}}", .quiet = "{{.Name}}"
+	};
 	AUTO_BUF struct gt_buf path = { 0 };
-	url_path(&path, "/volumes", NULL);
+	url_path(&path, "/volumes");
 	url_filters(&path, arg_list(args, "filter"));
 	AUTO_JSON json_t *answer = api_get(cli, path.data, err);
 	if (!answer)
@@ -74,7 +83,7 @@ static int remove_one(struct cli *cli, const char *name, void *arg, struct gt_er
 {
 	const struct args *args = arg;
 	AUTO_BUF struct gt_buf path = { 0 };
-	url_path(&path, "/volumes/", name, "", NULL);
+	url_path(&path, "/volumes/", name, "");
 	url_flag(&path, "force", arg_bool(args, "force"));
 	return api_call(cli, "DELETE", path.data, NULL, NULL, err);
 }
@@ -99,7 +108,7 @@ int command_volume_prune(struct cli *cli, struct args *args, struct gt_error *er
 	AUTO_JSON json_t *filters = filters_json(arg_list(args, "filter"));
 	if (all)
 		json_object_set_new(filters, "all", json_pack("{s:b}", "true", 1));
-	url_path(&path, "/volumes/prune", NULL);
+	url_path(&path, "/volumes/prune");
 	url_filters_json(&path, filters);
 	if (api_call(cli, "POST", path.data, NULL, &answer, err) < 0)
 		return -1;

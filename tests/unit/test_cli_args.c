@@ -57,7 +57,8 @@ static int parse(struct args *args, bool flags_first, const char *line, char **o
 static void a_flag_is_given_in_each_of_its_spellings(void **state)
 {
 	(void)state;
-	static const char *const lines[] = { "--name x", "--name=x", "-n x", "-nx", "-n=x", "-ain x", "-ainx", "--net x", "--net=x" };
+	static const char *const lines[] = { "--name x", "--name=x", "-n x",	"-nx",	  "-n=x",
+					     "-ain x",	 "-ainx",    "--net x", "--net=x" };
 	for (size_t i = 0; i < GT_COUNT(lines); i++)
 		WITH(lines[i], false, assert_int_equal(done, 0); assert_string_equal(arg_string(&args, "name"), "x"););
 }
@@ -66,8 +67,8 @@ static void switches_join_and_take_words(void **state)
 {
 	(void)state;
 	WITH("-ai", false, assert_true(arg_bool(&args, "all")); assert_true(arg_bool(&args, "interactive")););
-	WITH("--all=false --sig-proxy=0", false, assert_false(arg_bool(&args, "all")); assert_false(arg_bool(&args, "sig-proxy"));
-	     assert_true(arg_given(&args, "all")););
+	WITH("--all=false --sig-proxy=0", false, assert_false(arg_bool(&args, "all"));
+	     assert_false(arg_bool(&args, "sig-proxy")); assert_true(arg_given(&args, "all")););
 	WITH("x", false, assert_true(arg_bool(&args, "sig-proxy")); assert_false(arg_given(&args, "sig-proxy")););
 	WITH("--all=maybe", false, assert_int_equal(done, -1););
 }
@@ -124,7 +125,8 @@ static void mistakes_are_named(void **state)
 static void values_are_read_by_their_type(void **state)
 {
 	(void)state;
-	WITH("-m 64m --last -3 --interval 1m30s --cpus 1.5 --weight 10", false, assert_int_equal(arg_int(&args, "memory"), 64 << 20);
+	WITH("-m 64m --last -3 --interval 1m30s --cpus 1.5 --weight 10", false,
+	     assert_int_equal(arg_int(&args, "memory"), 64 << 20);
 	     assert_int_equal(arg_int(&args, "last"), -3); assert_int_equal(arg_int(&args, "interval"), 90000000000LL);
 	     assert_true(arg_decimal(&args, "cpus") == 1.5); assert_int_equal(arg_int(&args, "weight"), 10););
 	WITH("", false, assert_int_equal(arg_int(&args, "last"), -1); assert_string_equal(arg_string(&args, "name"), ""););
@@ -137,8 +139,18 @@ static void sizes_have_units_of_1024(void **state)
 		const char *text;
 		int64_t bytes;
 	} cases[] = {
-		{ "0", 0 }, { "10", 10 }, { "10b", 10 }, { "1k", 1024 }, { "1K", 1024 }, { "1kb", 1024 }, { "1KiB", 1024 }, { "1.5m", 1572864 },
-		{ "2g", 2147483648LL }, { "1t", 1099511627776LL }, { "-1", -1 }, { "5 mb", 5242880 },
+		{ "0", 0 },
+		{ "10", 10 },
+		{ "10b", 10 },
+		{ "1k", 1024 },
+		{ "1K", 1024 },
+		{ "1kb", 1024 },
+		{ "1KiB", 1024 },
+		{ "1.5m", 1572864 },
+		{ "2g", 2147483648LL },
+		{ "1t", 1099511627776LL },
+		{ "-1", -1 },
+		{ "5 mb", 5242880 },
 	};
 	static const char *const bad[] = { "", "x", "1x", "1mm", "-2", "1e300", "k", "--1", "9999999p" };
 	int64_t bytes;
@@ -192,8 +204,9 @@ static void aliases_lead_to_the_same_command(void **state)
 {
 	(void)state;
 	static const char *const same[][2] = {
-		{ "ps", "container ls" }, { "rmi", "image rm" }, { "images", "image ls" }, { "container ps", "ps" }, { "info", "system info" },
-		{ "run", "container run" }, { "volume remove", "volume rm" }, { "builder build", "build" },
+		{ "ps", "container ls" },	  { "rmi", "image rm" },	{ "images", "image ls" },
+		{ "container ps", "ps" },	  { "info", "system info" },	{ "run", "container run" },
+		{ "volume remove", "volume rm" }, { "builder build", "build" },
 	};
 	for (size_t i = 0; i < GT_COUNT(same); i++) {
 		assert_non_null(command_find(same[i][0]));
@@ -207,7 +220,11 @@ static void the_nearest_command_is_suggested(void **state)
 {
 	(void)state;
 	static const char *const cases[][3] = {
-		{ "", "rnu", "run" }, { "", "iamges", "images" }, { "", "inspct", "inspect" }, { "network", "creat", "create" }, { "", "contaner", "container" },
+		{ "", "rnu", "run" },
+		{ "", "iamges", "images" },
+		{ "", "inspct", "inspect" },
+		{ "network", "creat", "create" },
+		{ "", "contaner", "container" },
 	};
 	for (size_t i = 0; i < GT_COUNT(cases); i++) {
 		char *near = command_nearest(cases[i][0], cases[i][1]);
@@ -226,8 +243,12 @@ static void the_number_of_operands_is_checked(void **state)
 		int min, max, count;
 		const char *words;
 	} cases[] = {
-		{ 0, 0, 1, "accepts no arguments" }, { 1, 1, 0, "requires 1 argument" }, { 2, 2, 1, "requires 2 arguments" },
-		{ 1, ANY_NUMBER, 0, "requires at least 1 argument" }, { 1, 2, 3, "requires at most 2 arguments" }, { 1, 2, 2, NULL },
+		{ 0, 0, 1, "accepts no arguments" },
+		{ 1, 1, 0, "requires 1 argument" },
+		{ 2, 2, 1, "requires 2 arguments" },
+		{ 1, ANY_NUMBER, 0, "requires at least 1 argument" },
+		{ 1, 2, 3, "requires at most 2 arguments" },
+		{ 1, 2, 2, NULL },
 		{ 0, ANY_NUMBER, 9, NULL },
 	};
 	for (size_t i = 0; i < GT_COUNT(cases); i++) {

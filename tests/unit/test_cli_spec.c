@@ -1,5 +1,6 @@
 /*
- * test_cli_spec.c - the small languages in the values of `run`: ports, volumes, mounts, networks, devices, files of variables.
+ * test_cli_spec.c - the small languages in the values of `run`: ports, volumes, mounts, networks, devices, files of
+ * variables.
  */
 #include "testing.h"
 
@@ -33,8 +34,8 @@ static void ports_are_published(void **state)
 		{ "127.0.0.1:8080:80", "{\"80/tcp\":[{\"HostIp\":\"127.0.0.1\",\"HostPort\":\"8080\"}]}" },
 		{ "127.0.0.1::80", "{\"80/tcp\":[{\"HostIp\":\"127.0.0.1\",\"HostPort\":\"\"}]}" },
 		{ "[::1]:8080:80", "{\"80/tcp\":[{\"HostIp\":\"::1\",\"HostPort\":\"8080\"}]}" },
-		{ "8080-8081:80-81",
-		  "{\"80/tcp\":[{\"HostIp\":\"\",\"HostPort\":\"8080\"}],\"81/tcp\":[{\"HostIp\":\"\",\"HostPort\":\"8081\"}]}" },
+		{ "8080-8081:80-81", "{\"80/tcp\":[{\"HostIp\":\"\",\"HostPort\":\"8080\"}],\"81/"
+				     "tcp\":[{\"HostIp\":\"\",\"HostPort\":\"8081\"}]}" },
 		{ "8000-8010:80", "{\"80/tcp\":[{\"HostIp\":\"\",\"HostPort\":\"8000-8010\"}]}" },
 	};
 	for (size_t i = 0; i < GT_COUNT(cases); i++) {
@@ -49,8 +50,10 @@ static void ports_are_published(void **state)
 static void bad_ports_are_refused_with_the_text(void **state)
 {
 	(void)state;
-	static const char *const cases[] = { "", ":", "a:b", "80:", "99999", "80:99999", "1-3:80-81", "80-79", "80/http", "1.2.3:80:80", "[::1:80:80",
-					     "x:80:80", "-1", "80:80:80:80", "1:2/", "+5", " 80" };
+	static const char *const cases[] = { "",	   ":",		"a:b",	 "80:",		"99999",
+					     "80:99999",   "1-3:80-81", "80-79", "80/http",	"1.2.3:80:80",
+					     "[::1:80:80", "x:80:80",	"-1",	 "80:80:80:80", "1:2/",
+					     "+5",	   " 80" };
 	for (size_t i = 0; i < GT_COUNT(cases); i++) {
 		AUTO_JSON json_t *exposed = json_object();
 		AUTO_JSON json_t *bindings = json_object();
@@ -88,19 +91,30 @@ static void mounts_are_parsed_key_by_key(void **state)
 	static const struct {
 		const char *text, *mount;
 	} cases[] = {
-		{ "type=bind,source=/tmp,target=/x,readonly", "{\"Type\":\"bind\",\"Source\":\"/tmp\",\"Target\":\"/x\",\"ReadOnly\":true}" },
+		{ "type=bind,source=/tmp,target=/x,readonly",
+		  "{\"Type\":\"bind\",\"Source\":\"/tmp\",\"Target\":\"/x\",\"ReadOnly\":true}" },
 		{ "type=bind,src=/tmp,dst=/x,ro=false,bind-propagation=rslave",
-		  "{\"Type\":\"bind\",\"Source\":\"/tmp\",\"Target\":\"/x\",\"ReadOnly\":false,\"BindOptions\":{\"Propagation\":\"rslave\"}}" },
+		  "{\"Type\":\"bind\",\"Source\":\"/tmp\",\"Target\":\"/"
+		  "x\",\"ReadOnly\":false,\"BindOptions\":{\"Propagation\":\"rslave\"}}" },
 		{ "target=/x", "{\"Type\":\"volume\",\"Target\":\"/x\"}" },
 		{ "source=v,target=/x,volume-nocopy,volume-label=a=b,volume-driver=d,\"volume-opt=o=x,y\"",
-		  "{\"Type\":\"volume\",\"Source\":\"v\",\"Target\":\"/x\",\"VolumeOptions\":{\"NoCopy\":true,\"Labels\":{\"a\":\"b\"},"
+		  "{\"Type\":\"volume\",\"Source\":\"v\",\"Target\":\"/"
+		  "x\",\"VolumeOptions\":{\"NoCopy\":true,\"Labels\":{\"a\":\"b\"},"
 		  "\"DriverConfig\":{\"Name\":\"d\",\"Options\":{\"o\":\"x,y\"}}}}" },
 		{ "type=tmpfs,target=/t,tmpfs-size=64m,tmpfs-mode=1777",
 		  "{\"Type\":\"tmpfs\",\"Target\":\"/t\",\"TmpfsOptions\":{\"SizeBytes\":67108864,\"Mode\":1023}}" },
 	};
-	static const char *const bad[] = { "", "type=bind,target=/x", "type=bind,source=/a", "type=what,target=/x", "target=/x,nonsense=1", "target=/x,nonsense",
-					   "type=tmpfs,target=/x,tmpfs-size=x", "type=tmpfs,target=/x,tmpfs-mode=9", "target=/x,readonly=maybe",
-					   "type=bind,source=/a,target=/x,volume-nocopy", "target=/x,volume-label==b" };
+	static const char *const bad[] = { "",
+					   "type=bind,target=/x",
+					   "type=bind,source=/a",
+					   "type=what,target=/x",
+					   "target=/x,nonsense=1",
+					   "target=/x,nonsense",
+					   "type=tmpfs,target=/x,tmpfs-size=x",
+					   "type=tmpfs,target=/x,tmpfs-mode=9",
+					   "target=/x,readonly=maybe",
+					   "type=bind,source=/a,target=/x,volume-nocopy",
+					   "target=/x,volume-label==b" };
 	for (size_t i = 0; i < GT_COUNT(cases); i++) {
 		struct gt_error err = { 0 };
 		AUTO_JSON json_t *mount = spec_mount(cases[i].text, &err);
@@ -123,10 +137,13 @@ static void networks_have_names_or_keys(void **state)
 		{ "host", "host", "{}" },
 		{ "container:a=b", "container:a=b", "{}" },
 		{ "name=n,alias=a,alias=b,ip=1.2.3.4,ip6=::1,mac-address=aa,driver-opt=k=v,gw-priority=3", "n",
-		  "{\"Aliases\":[\"a\",\"b\"],\"IPAMConfig\":{\"IPv4Address\":\"1.2.3.4\",\"IPv6Address\":\"::1\"},\"MacAddress\":\"aa\","
+		  "{\"Aliases\":[\"a\",\"b\"],\"IPAMConfig\":{\"IPv4Address\":\"1.2.3.4\",\"IPv6Address\":\"::1\"},"
+		  "\"MacAddress\":\"aa\","
 		  "\"DriverOpts\":{\"k\":\"v\"},\"GwPriority\":3}" },
 	};
-	static const char *const bad[] = { "alias=a", "name=n,what=x", "name=n,driver-opt=k", "name=n,gw-priority=x", "name=,alias=a", "name=n,x" };
+	static const char *const bad[] = {
+		"alias=a", "name=n,what=x", "name=n,driver-opt=k", "name=n,gw-priority=x", "name=,alias=a", "name=n,x"
+	};
 	for (size_t i = 0; i < GT_COUNT(cases); i++) {
 		AUTO_FREE char *name = NULL;
 		json_t *endpoint = NULL;
@@ -156,9 +173,12 @@ static void devices_and_limits(void **state)
 		json_t *(*parse)(const char *text, struct gt_error *err);
 		const char *text, *expected;    /* NULL: refused */
 	} cases[] = {
-		{ spec_device, "/dev/a", "{\"PathOnHost\":\"/dev/a\",\"PathInContainer\":\"/dev/a\",\"CgroupPermissions\":\"rwm\"}" },
-		{ spec_device, "/dev/a:r", "{\"PathOnHost\":\"/dev/a\",\"PathInContainer\":\"/dev/a\",\"CgroupPermissions\":\"r\"}" },
-		{ spec_device, "/dev/a:/dev/b:rw", "{\"PathOnHost\":\"/dev/a\",\"PathInContainer\":\"/dev/b\",\"CgroupPermissions\":\"rw\"}" },
+		{ spec_device, "/dev/a",
+		  "{\"PathOnHost\":\"/dev/a\",\"PathInContainer\":\"/dev/a\",\"CgroupPermissions\":\"rwm\"}" },
+		{ spec_device, "/dev/a:r",
+		  "{\"PathOnHost\":\"/dev/a\",\"PathInContainer\":\"/dev/a\",\"CgroupPermissions\":\"r\"}" },
+		{ spec_device, "/dev/a:/dev/b:rw",
+		  "{\"PathOnHost\":\"/dev/a\",\"PathInContainer\":\"/dev/b\",\"CgroupPermissions\":\"rw\"}" },
 		{ spec_device, "dev", NULL },
 		{ spec_device, "/dev/a:/dev/b:x", NULL },
 		{ spec_device, "/dev/a:b", NULL },
@@ -200,7 +220,8 @@ static char *write_file(const char *dir, const char *name, const char *text)
 
 static void environment_comes_from_files_flags_and_the_caller(void **state)
 {
-	AUTO_FREE char *path = write_file(*state, "env", "\xef\xbb\xbf# comment\nA=1\r\n\n  B=two words \nGT_TEST_SET\nGT_TEST_UNSET\nC=");
+	AUTO_FREE char *path = write_file(
+		*state, "env", "\xef\xbb\xbf# comment\nA=1\r\n\n  B=two words \nGT_TEST_SET\nGT_TEST_UNSET\nC=");
 	struct gt_strings files = { 0 }, given = { 0 }, out = { 0 };
 	setenv("GT_TEST_SET", "yes", 1);
 	unsetenv("GT_TEST_UNSET");
@@ -208,7 +229,8 @@ static void environment_comes_from_files_flags_and_the_caller(void **state)
 	gt_strings_add(&given, "D=4");
 	gt_strings_add(&given, "GT_TEST_SET");
 	gt_strings_add(&given, "GT_TEST_UNSET");
-	static const char *const expected[] = { "A=1", "B=two words ", "GT_TEST_SET=yes", "C=", "D=4", "GT_TEST_SET=yes", "GT_TEST_UNSET" };
+	static const char *const expected[] = { "A=1", "B=two words ",	  "GT_TEST_SET=yes", "C=",
+						"D=4", "GT_TEST_SET=yes", "GT_TEST_UNSET" };
 	assert_int_equal(spec_environment(&files, &given, &out, NULL), 0);
 	assert_int_equal(out.count, GT_COUNT(expected));
 	for (size_t i = 0; i < out.count; i++)
@@ -222,7 +244,8 @@ static void bad_lines_of_files_are_named(void **state)
 {
 	static const struct {
 		const char *text, *words;
-	} cases[] = { { "A=1\nx y=2\n", "line 2: variable 'x y' contains whitespaces" }, { "=2\n", "line 1: no variable name" } };
+	} cases[] = { { "A=1\nx y=2\n", "line 2: variable 'x y' contains whitespaces" },
+		      { "=2\n", "line 1: no variable name" } };
 	for (size_t i = 0; i < GT_COUNT(cases); i++) {
 		struct gt_error err = { 0 };
 		struct gt_strings out = { 0 };
@@ -245,7 +268,8 @@ static void security_options_read_profiles(void **state)
 	assert_int_equal(spec_security("no-new-privileges", list, host, NULL), 0);
 	assert_int_equal(spec_security("seccomp=unconfined", list, host, NULL), 0);
 	assert_int_equal(spec_security("systempaths=unconfined", list, host, NULL), 0);
-	assert_json(list, "[\"seccomp={\\\"defaultAction\\\":\\\"SCMP_ACT_ALLOW\\\"}\",\"no-new-privileges\",\"seccomp=unconfined\"]");
+	assert_json(list, "[\"seccomp={\\\"defaultAction\\\":\\\"SCMP_ACT_ALLOW\\\"}\",\"no-new-privileges\",\"seccomp="
+			  "unconfined\"]");
 	assert_json(host, "{\"MaskedPaths\":[],\"ReadonlyPaths\":[]}");
 	assert_int_equal(spec_security("seccomp=/no/such", list, host, NULL), -1);
 	assert_int_equal(spec_security("nonsense", list, host, NULL), -1);
@@ -275,7 +299,8 @@ int main(void)
 		cmocka_unit_test(mounts_are_parsed_key_by_key),
 		cmocka_unit_test(networks_have_names_or_keys),
 		cmocka_unit_test(devices_and_limits),
-		cmocka_unit_test_setup_teardown(environment_comes_from_files_flags_and_the_caller, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(environment_comes_from_files_flags_and_the_caller, scratch_make,
+						scratch_remove),
 		cmocka_unit_test_setup_teardown(bad_lines_of_files_are_named, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(security_options_read_profiles, scratch_make, scratch_remove),
 		cmocka_unit_test(hosts_lines_and_gpus),

@@ -12,8 +12,10 @@
 
 static const char data[] =
 	"{\"Name\":\"/web\",\"Id\":\"abc\",\"State\":{\"Pid\":42,\"Running\":true,\"Status\":\"running\"},"
-	"\"Config\":{\"Env\":[\"A=1\",\"B=2\"],\"Labels\":{\"z\":\"26\",\"a.b/c\":\"1\"},\"Cmd\":[\"sleep\",\"100\"],\"Entrypoint\":null},"
-	"\"HostConfig\":{\"Binds\":null,\"CpuShares\":0},\"Empty\":\"\",\"Half\":0.5,\"Mounts\":[{\"Name\":\"v\",\"Destination\":\"/d\"}],"
+	"\"Config\":{\"Env\":[\"A=1\",\"B=2\"],\"Labels\":{\"z\":\"26\",\"a.b/"
+	"c\":\"1\"},\"Cmd\":[\"sleep\",\"100\"],\"Entrypoint\":null},"
+	"\"HostConfig\":{\"Binds\":null,\"CpuShares\":0},\"Empty\":\"\",\"Half\":0.5,\"Mounts\":[{\"Name\":\"v\","
+	"\"Destination\":\"/d\"}],"
 	"\"NetworkSettings\":{\"Ports\":{\"80/tcp\":[{\"HostIp\":\"\",\"HostPort\":\"8080\"}]}}}";
 
 /* The template's output on the data above, or the error's message. */
@@ -104,11 +106,14 @@ static void functions_do_what_dockers_do(void **state)
 		{ "{{join .Config.Env \",\"}} {{.Config.Env | len}}", "A=1,B=2 2" },
 		{ "{{split \"a,b,c\" \",\"}}", "[a b c]" },
 		{ "{{upper .Id}}{{lower \"ABC\"}}{{title \"hello\"}}", "ABCabcHello" },
-		{ "{{printf \"%s-%d-%5s|%-5s|%05d|%q|%v|%.2f|%t|%%\" .Id .State.Pid \"r\" \"l\" 7 \"q\" .Config.Cmd .Half true}}",
+		{ "{{printf \"%s-%d-%5s|%-5s|%05d|%q|%v|%.2f|%t|%%\" .Id .State.Pid \"r\" \"l\" 7 \"q\" .Config.Cmd "
+		  ".Half true}}",
 		  "abc-42-    r|l    |00007|\"q\"|[sleep 100]|0.50|true|%" },
 		{ "{{println .Id 1}}", "abc 1\n" },
-		{ "{{print 1 2 \"a\" \"b\" 3}}", "1 2a" "b3" },
-		{ "{{eq .Id \"x\" \"abc\"}} {{ne 1 2}} {{lt 1 2}} {{le 2 2}} {{gt 1 2}} {{ge 1 2}}", "true true true true false false" },
+		{ "{{print 1 2 \"a\" \"b\" 3}}", "1 2a"
+						 "b3" },
+		{ "{{eq .Id \"x\" \"abc\"}} {{ne 1 2}} {{lt 1 2}} {{le 2 2}} {{gt 1 2}} {{ge 1 2}}",
+		  "true true true true false false" },
 		{ "{{and .Id .Empty}}|{{or .Empty \"d\"}}|{{not .Empty}}", "|d|true" },
 		{ "{{slice \"abcdef\" 1 3}}{{slice .Config.Env 1}}", "bc[B=2]" },
 		{ "{{truncate \"abcdef\" 3}}[{{pad \"x\" 1 2}}]", "abc[ x  ]" },

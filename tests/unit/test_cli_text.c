@@ -1,6 +1,6 @@
 /*
- * test_cli_text.c - what people read: times, sizes, cut texts; and bytes on the way: detach keys, framed output, .dockerignore,
- * base64, references.
+ * test_cli_text.c - what people read: times, sizes, cut texts; and bytes on the way: detach keys, framed output,
+ * .dockerignore, base64, references.
  */
 #include "testing.h"
 
@@ -21,10 +21,13 @@ static void durations_in_dockers_words(void **state)
 		int64_t seconds;
 		const char *words;
 	} cases[] = {
-		{ -5, "Less than a second" }, { 0, "Less than a second" }, { 1, "1 second" }, { 59, "59 seconds" }, { 60, "About a minute" },
-		{ 119, "About a minute" }, { 120, "2 minutes" }, { 3540, "59 minutes" }, { 3600, "About an hour" }, { 5399, "About an hour" },
-		{ 5400, "2 hours" }, { 47 * 3600, "47 hours" }, { 48 * 3600, "2 days" }, { 13 * 86400, "13 days" }, { 14 * 86400, "2 weeks" },
-		{ 59 * 86400, "8 weeks" }, { 60 * 86400, "2 months" }, { 729LL * 86400, "24 months" }, { 730LL * 86400, "2 years" },
+		{ -5, "Less than a second" }, { 0, "Less than a second" }, { 1, "1 second" },
+		{ 59, "59 seconds" },	      { 60, "About a minute" },	   { 119, "About a minute" },
+		{ 120, "2 minutes" },	      { 3540, "59 minutes" },	   { 3600, "About an hour" },
+		{ 5399, "About an hour" },    { 5400, "2 hours" },	   { 47 * 3600, "47 hours" },
+		{ 48 * 3600, "2 days" },      { 13 * 86400, "13 days" },   { 14 * 86400, "2 weeks" },
+		{ 59 * 86400, "8 weeks" },    { 60 * 86400, "2 months" },  { 729LL * 86400, "24 months" },
+		{ 730LL * 86400, "2 years" },
 	};
 	for (size_t i = 0; i < GT_COUNT(cases); i++) {
 		AUTO_FREE char *words = human_duration(cases[i].seconds);
@@ -39,8 +42,13 @@ static void sizes_in_dockers_units(void **state)
 		double bytes;
 		const char *size, *exact, *binary;
 	} cases[] = {
-		{ 0, "0B", "0B", "0B" }, { 999, "999B", "999B", "999B" }, { 1000, "1kB", "1kB", "1000B" }, { 12345, "12.3kB", "12.35kB", "12.06KiB" },
-		{ 4260000, "4.26MB", "4.26MB", "4.063MiB" }, { 123456789, "123MB", "123.5MB", "117.7MiB" }, { 64 << 20, "67.1MB", "67.11MB", "64MiB" },
+		{ 0, "0B", "0B", "0B" },
+		{ 999, "999B", "999B", "999B" },
+		{ 1000, "1kB", "1kB", "1000B" },
+		{ 12345, "12.3kB", "12.35kB", "12.06KiB" },
+		{ 4260000, "4.26MB", "4.26MB", "4.063MiB" },
+		{ 123456789, "123MB", "123.5MB", "117.7MiB" },
+		{ 64 << 20, "67.1MB", "67.11MB", "64MiB" },
 		{ 1e12, "1TB", "1TB", "931.3GiB" },
 	};
 	for (size_t i = 0; i < GT_COUNT(cases); i++) {
@@ -98,7 +106,9 @@ static void references_are_split(void **state)
 static void base64_both_ways(void **state)
 {
 	(void)state;
-	static const char *const cases[][2] = { { "", "" }, { "f", "Zg==" }, { "fo", "Zm8=" }, { "foo", "Zm9v" }, { "user:pass", "dXNlcjpwYXNz" } };
+	static const char *const cases[][2] = {
+		{ "", "" }, { "f", "Zg==" }, { "fo", "Zm8=" }, { "foo", "Zm9v" }, { "user:pass", "dXNlcjpwYXNz" }
+	};
 	for (size_t i = 0; i < GT_COUNT(cases); i++) {
 		AUTO_FREE char *encoded = base64_encode(cases[i][0], strlen(cases[i][0]), false);
 		AUTO_BUF struct gt_buf decoded = { 0 };
@@ -165,7 +175,8 @@ static int sink_write(void *arg, int fd, const void *bytes, size_t len)
 static void frames_reach_their_streams_however_they_are_cut(void **state)
 {
 	(void)state;
-	static const char bytes[] = "\1\0\0\0\0\0\0\4one\n\1\0\0\0\0\0\0\2x\n\2\0\0\0\0\0\0\4two\n\1\0\0\0\0\0\0\0\1\0\0\0\0\0\0\3end";
+	static const char bytes[] =
+		"\1\0\0\0\0\0\0\4one\n\1\0\0\0\0\0\0\2x\n\2\0\0\0\0\0\0\4two\n\1\0\0\0\0\0\0\0\1\0\0\0\0\0\0\3end";
 	for (size_t piece = 1; piece < sizeof bytes; piece++) {
 		struct sink sink = { 0 };
 		struct demux demux = { .out = 1, .err = 2, .write = sink_write, .arg = &sink };
@@ -201,12 +212,36 @@ static void dockerignore_matches_like_docker(void **state)
 		const char *patterns, *path;
 		bool ignored;
 	} cases[] = {
-		{ "*.log", "a.log", true }, { "*.log", "d/a.log", false }, { "**/*.log", "d/e/a.log", true }, { "**/*.log", "a.log", true },
-		{ "dir", "dir", true }, { "dir", "dir/x/y", true }, { "dir", "dirx", false }, { "/dir/", "dir/x", true }, { "dir/*", "dir/x", true },
-		{ "dir/*", "dir", false }, { "a?c", "abc", true }, { "a?c", "a/c", false }, { "[a-c]x", "bx", true }, { "[^a-c]x", "bx", false },
-		{ "*|!keep", "keep", false }, { "*|!keep", "other", true }, { "*|!d/keep", "d/keep", false }, { "!x|x", "x", true }, { "x|!x|x", "x", true },
-		{ "**", "any/thing", true }, { "a/**/b", "a/x/y/b", true }, { "a/**/b", "a/b", true }, { "a/**/b", "a/x/c", false }, { "a/**", "a/x", true },
-		{ "./x", "x", true }, { "", "x", false }, { ".", "x", false }, { "\\*", "*", true }, { "\\*", "x", false }, { " sp ", "sp", true },
+		{ "*.log", "a.log", true },
+		{ "*.log", "d/a.log", false },
+		{ "**/*.log", "d/e/a.log", true },
+		{ "**/*.log", "a.log", true },
+		{ "dir", "dir", true },
+		{ "dir", "dir/x/y", true },
+		{ "dir", "dirx", false },
+		{ "/dir/", "dir/x", true },
+		{ "dir/*", "dir/x", true },
+		{ "dir/*", "dir", false },
+		{ "a?c", "abc", true },
+		{ "a?c", "a/c", false },
+		{ "[a-c]x", "bx", true },
+		{ "[^a-c]x", "bx", false },
+		{ "*|!keep", "keep", false },
+		{ "*|!keep", "other", true },
+		{ "*|!d/keep", "d/keep", false },
+		{ "!x|x", "x", true },
+		{ "x|!x|x", "x", true },
+		{ "**", "any/thing", true },
+		{ "a/**/b", "a/x/y/b", true },
+		{ "a/**/b", "a/b", true },
+		{ "a/**/b", "a/x/c", false },
+		{ "a/**", "a/x", true },
+		{ "./x", "x", true },
+		{ "", "x", false },
+		{ ".", "x", false },
+		{ "\\*", "*", true },
+		{ "\\*", "x", false },
+		{ " sp ", "sp", true },
 	};
 	for (size_t i = 0; i < GT_COUNT(cases); i++) {
 		struct ignore ignore = { 0 };
@@ -225,7 +260,8 @@ static void a_hostile_pattern_ends_in_time(void **state)
 	(void)state;
 	struct ignore ignore = { 0 };
 	ignore_add(&ignore, "*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b");
-	assert_false(ignore_matches(&ignore, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
+	assert_false(ignore_matches(&ignore,
+				    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
 	ignore_free(&ignore);
 }
 
