@@ -26,13 +26,13 @@ void cli_print_error(const struct cli *cli, const struct gt_error *err)
 
 void cli_warn(const char *fmt, ...)
 {
+	AUTO_BUF struct gt_buf text = { 0 };
 	va_list ap;
 	va_start(ap, fmt);
-	fflush(stdout);
-	fputs("WARNING: ", stderr);
-	vfprintf(stderr, fmt, ap);
-	fputc('\n', stderr);
+	gt_buf_vprintf(&text, fmt, ap);
 	va_end(ap);
+	fflush(stdout);
+	fprintf(stderr, "WARNING: %s\n", text.data);
 }
 
 void cli_print_warnings(const json_t *answer)

@@ -30,13 +30,13 @@ enum flag_type {
 
 struct flag {
 	const char *name;
-	char letter;            /* 0: none */
-	enum flag_type type;
 	const char *initial;    /* the value where it is not given, as text; NULL: empty, 0, false */
 	const char *doc;
 	const char *type_name;  /* shown instead of the type's own word */
 	const char *refuse;     /* not NULL: known but not offered, and why; not shown in help */
 	const char *alias;      /* an old name of another flag; not shown */
+	enum flag_type type;
+	char letter;            /* 0: none */
 	bool hidden;
 };
 

@@ -159,7 +159,9 @@ static int copy_out(struct cli *cli, const struct args *args, const char *contai
 		if (!stat)
 			return -1;
 		if (is_link(stat))
-			from = resolved = link_target(from, stat);
+			resolved = link_target(from, stat);
+		if (resolved)
+			from = resolved;
 	}
 	AUTO_FREE char *url = archive_url(container, from);
 	struct http_request request = { .method = "GET", .path = url };
@@ -290,7 +292,7 @@ static int copy_in(struct cli *cli, const struct args *args, const char *from, c
 		return put_stdin(cli, args, container, &remote, err);
 	if ((follow ? stat(from, &st) : lstat(from, &st)) < 0)
 		return gt_fail_errno(err, errno, "cannot stat %s", from);
-	if (remote_target(from, to, S_ISDIR(st.st_mode), &remote, &dir, &name, err) < 0)
+	if (remote_target(from, to, S_ISDIR(st.st_mode), &remote, &dir, &name, err) < 0 || !dir)
 		return -1;
 	real = follow ? realpath(from, NULL) : gt_xstrdup(from);
 	source = real ? tar_source_new(real, name, NULL, NULL, err) : NULL;

@@ -456,18 +456,29 @@ static struct http_response *send_once(struct http_client *client, const struct 
 	}
 }
 
+static bool parse_version(const char *text, long *major, long *minor)
+{
+	char *end;
+	*major = strtol(text, &end, 10);
+	if (end == text || *end != '.')
+		return false;
+	text = end + 1;
+	*minor = strtol(text, &end, 10);
+	return end != text && *end == '\0';
+}
+
 /* The version the daemon offers, where it refused ours as too new: "1.41". */
 static bool older_version(struct http_client *client, struct http_response *response)
 {
 	const char *version = http_header(response, "Api-Version");
-	int major, minor, ours_major, ours_minor;
-	if (http_status(response) != 400 || !version || sscanf(version, "%d.%d", &major, &minor) != 2 ||
-	    sscanf(client->api_version, "%d.%d", &ours_major, &ours_minor) != 2)
+	long major, minor, ours_major, ours_minor;
+	if (http_status(response) != 400 || !version || !parse_version(version, &major, &minor) ||
+	    !parse_version(client->api_version, &ours_major, &ours_minor))
 		return false;
 	if (major > ours_major || (major == ours_major && minor >= ours_minor))
 		return false;
 	free(client->api_version);
-	client->api_version = gt_xasprintf("%d.%d", major, minor);
+	client->api_version = gt_xasprintf("%ld.%ld", major, minor);
 	return true;
 }
 

@@ -24,11 +24,11 @@ char *human_duration(int64_t seconds)
 		return gt_xstrdup("About an hour");
 	if (hours < 48)
 		return gt_xasprintf("%lld hours", (long long)hours);
-	if (hours < 24 * 7 * 2)
+	if (hours < 24LL * 7 * 2)
 		return gt_xasprintf("%lld days", (long long)hours / 24);
-	if (hours < 24 * 30 * 2)
+	if (hours < 24LL * 30 * 2)
 		return gt_xasprintf("%lld weeks", (long long)hours / 24 / 7);
-	if (hours < 24 * 365 * 2)
+	if (hours < 24LL * 365 * 2)
 		return gt_xasprintf("%lld months", (long long)hours / 24 / 30);
 	return gt_xasprintf("%lld years", (long long)seconds / 3600 / 24 / 365);
 }

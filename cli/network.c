@@ -88,7 +88,9 @@ static bool contains(const char *subnet, const char *address)
 	AUTO_FREE char *net_text = gt_xstrndup(subnet, net_len);
 	AUTO_FREE char *ip_text = gt_xstrndup(address, ip_len);
 	int family = strchr(subnet, ':') ? AF_INET6 : AF_INET;
-	int bits = subnet[net_len] ? atoi(subnet + net_len + 1) : -1;
+	int64_t bits = -1;
+	if (subnet[net_len] && parse_int(subnet + net_len + 1, &bits) < 0)
+		return false;
 	if (bits < 0 || bits > (family == AF_INET ? 32 : 128) || inet_pton(family, net_text, net) != 1 ||
 	    inet_pton(family, ip_text, ip) != 1)
 		return false;

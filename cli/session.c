@@ -127,7 +127,7 @@ static void send_signal(struct session *session, int number)
 
 static void take_signals(struct session *session)
 {
-	char number;
+	unsigned char number;
 	while (session->signals >= 0 && read(session->signals, &number, 1) == 1) {
 		if (number == SIGWINCH)
 			session_resize(session);

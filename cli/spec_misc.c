@@ -47,8 +47,10 @@ int spec_read_file(const char *path, bool from_environment, struct gt_strings *o
 	AUTO_BUF struct gt_buf text = { 0 };
 	if (gt_read_file(AT_FDCWD, path, MAX_FILE, &text, err) < 0)
 		return -1;
-	char *line = text.data ? text.data : (char[]){ 0 };
-	if (text.len && strlen(line) != text.len)
+	char *line = text.data;
+	if (text.len == 0)
+		return 0;
+	if (strlen(line) != text.len)
 		return gt_fail(err, GT_INVALID, "%s: the file holds NUL bytes", path);
 	if (strncmp(line, "\xef\xbb\xbf", 3) == 0)
 		line += 3; /* a byte order mark */
@@ -216,7 +218,7 @@ json_t *spec_device(const char *text, struct gt_error *err)
 		mode = inside;
 		inside = NULL;
 	}
-	if (*copy != '/' || (mode && !is_device_mode(mode)) || (inside && *inside != '/'))
+	if (*text != '/' || (mode && !is_device_mode(mode)) || (inside && *inside != '/'))
 		return gt_fail_null(err, GT_INVALID,
 				    "invalid device \"%.200s\": it reads /dev/HOST[:/dev/CONTAINER][:rwm]", text);
 	return json_pack("{s:s,s:s,s:s}", "PathOnHost", copy, "PathInContainer", inside ? inside : copy, "CgroupPermissions",

@@ -366,7 +366,7 @@ static int print_verb(struct context *ctx, const struct verb *verb, const struct
 
 static int do_printf(struct context *ctx)
 {
-	const char *p;
+	const char *p = "";
 	AUTO_BUF struct gt_buf out = { 0 };
 	size_t next = 1;
 	if (need_text(ctx, 0, &p) < 0)
@@ -413,7 +413,7 @@ static int do_json(struct context *ctx)
 
 static int do_join(struct context *ctx)
 {
-	const char *separator;
+	const char *separator = "";
 	const json_t *list = ctx->args[0].json;
 	AUTO_BUF struct gt_buf out = { 0 };
 	if (need_text(ctx, 1, &separator) < 0)
@@ -430,7 +430,7 @@ static int do_join(struct context *ctx)
 
 static int do_split(struct context *ctx)
 {
-	const char *text, *separator;
+	const char *text = "", *separator = "";
 	if (need_text(ctx, 0, &text) < 0 || need_text(ctx, 1, &separator) < 0)
 		return -1;
 	if (!*separator)
@@ -447,7 +447,7 @@ static int do_split(struct context *ctx)
 
 static int do_case(struct context *ctx)
 {
-	const char *text;
+	const char *text = "";
 	if (need_text(ctx, 0, &text) < 0)
 		return -1;
 	AUTO_FREE char *copy = gt_xstrdup(text);
@@ -465,8 +465,8 @@ static int do_case(struct context *ctx)
 
 static int do_truncate(struct context *ctx)
 {
-	const char *text;
-	long length;
+	const char *text = "";
+	long length = 0;
 	if (need_text(ctx, 0, &text) < 0 || need_int(ctx, 1, &length) < 0)
 		return -1;
 	size_t len = strlen(text);
@@ -479,8 +479,8 @@ static int do_truncate(struct context *ctx)
 
 static int do_pad(struct context *ctx)
 {
-	const char *text;
-	long before, after;
+	const char *text = "";
+	long before = 0, after = 0;
 	AUTO_BUF struct gt_buf out = { 0 };
 	if (need_text(ctx, 0, &text) < 0 || need_int(ctx, 1, &before) < 0 || need_int(ctx, 2, &after) < 0)
 		return -1;
