@@ -251,7 +251,7 @@ static int read_driver(struct plugin *plugin, const struct gantry_driver *from, 
 		return refuse_word(plugin, err, "name of a driver", entry.name, DRIVER_NAME_RULE);
 	snprintf(what, sizeof what, "driver %s: kind", entry.name);
 	if (!driver_kind_name(entry.kind))
-		return refuse_number(plugin, err, what, (uint64_t)(int64_t)entry.kind, "network (1), volume (2) or storage (", 3);
+		return refuse_number(plugin, err, what, (uint64_t)(int64_t)entry.kind, "network 1, volume 2 or storage ", GANTRY_STORAGE);
 	snprintf(what, sizeof what, "driver %s: ops", entry.name);
 	if (!entry.ops)
 		return refuse(plugin, err, what, "NULL", "a table of operations");

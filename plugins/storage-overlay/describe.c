@@ -71,11 +71,11 @@ static void describe(const struct overlay *self, const struct layer *layer, bool
  * directory is empty. Here the mark of an earlier mount is taken away. */
 static void forget_volatile(const struct overlay *self, const char *id)
 {
-	static const char *const MARKS[] = { "work/work/incompat/volatile", "work/work/incompat" };
+	static const char *const MARKS[] = { "work/work/incompat/volatile/dirty", "work/work/incompat/volatile", "work/work/incompat" };
 	char path[ID_MAX + 48];
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < 3; i++) {
 		snprintf(path, sizeof path, "%s/%s", id, MARKS[i]);
-		if (unlinkat(self->layers_fd, path, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		if (unlinkat(self->layers_fd, path, i ? AT_REMOVEDIR : 0) < 0 && errno != ENOENT)
 			return; /* the mount will say what is wrong */
 	}
 }

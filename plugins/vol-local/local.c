@@ -86,6 +86,8 @@ static int local_open(const struct gantry_host *host, const char *driver_name, v
 	self->fd = open(self->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (self->fd < 0 || getrandom(&self->life, sizeof self->life, 0) < 0) {
 		gantry_fail_errno(err, GANTRY_E_INTERNAL, errno, "open %s", self->dir);
+		if (self->fd >= 0)
+			close(self->fd);
 		free(self->dir);
 		free(self);
 		return -1;
