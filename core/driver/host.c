@@ -4,6 +4,7 @@
  * The table stands first in struct gt_driver, so a driver's `host` finds the rest through host->engine. All functions are thread safe: they read what
  * was set while loading, and files.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -172,6 +173,23 @@ static int host_in_netns(const struct gantry_host *host, int netns_fd, int (*fn)
 
 /* ---- set-up ---- */
 
+/* Temporary files of writes that a crash cut. No document's name begins with a dot. */
+static void sweep_state(const struct gt_driver *driver)
+{
+	int fd = open_state(driver, false);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+		if (entry->d_name[0] == '.' && entry->d_type == DT_REG)
+			unlinkat(fd, entry->d_name, 0);
+	}
+	closedir(dir);
+}
+
 int host_prepare(struct gt_driver *driver, const struct gt_config *config, struct gt_error *err)
 {
 	static const char *const STATE[] = { [GANTRY_NETWORK] = "networks", [GANTRY_VOLUME] = "volumes", [GANTRY_STORAGE] = "storage" };
@@ -187,5 +205,6 @@ int host_prepare(struct gt_driver *driver, const struct gt_config *config, struc
 	};
 	if (gt_mkdirs(AT_FDCWD, driver->state_dir, 0700, err) < 0 || gt_mkdirs(AT_FDCWD, driver->run_dir, 0700, err) < 0)
 		return gt_context(err, "driver %s", driver->name);
+	sweep_state(driver);
 	return 0;
 }

@@ -261,6 +261,7 @@ static int walk_dir(struct walk *walk, struct frame *frame, const char *name, bo
 	int rc = 0;
 	if (in_upper && (child.upper = open_dir(frame->upper, name)) < 0)
 		return errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? 0 : fail(walk, "open it");
+	before.st_mode = 0;
 	int had = find(&frame->old, name, &before, &child.old);
 	if (had < 0 || find_base(walk, frame, name, &child) < 0)
 		rc = fail(walk, "look it up below");
@@ -290,7 +291,11 @@ static int walk_name(struct walk *walk, struct frame *frame, const char *name)
 		return fail(walk, "look at it");
 	if (!in_upper && frame->same)
 		return 0; /* gone meanwhile */
-	int is = in_upper ? !is_whiteout(&now) : find(&frame->base, name, &now, NULL);
+	int is = in_upper && !is_whiteout(&now);
+	if (!in_upper) {
+		now.st_mode = 0;
+		is = find(&frame->base, name, &now, NULL);
+	}
 	if (is > 0 && S_ISDIR(now.st_mode))
 		return walk_dir(walk, frame, name, in_upper);
 	int was = is < 0 ? -1 : find(&frame->old, name, &before, NULL);
@@ -330,13 +335,14 @@ static int walk_frame(struct walk *walk, struct frame *frame)
 			rc = gantry_fail(walk->err, GANTRY_E_TIMEOUT, "comparing was given up at %.200s", walk->path);
 			break;
 		}
-		if (at + 1 + strlen(names.items[i]) >= sizeof walk->path) {
+		size_t len = strlen(names.items[i]);
+		if (at + 1 + len >= sizeof walk->path) {
 			rc = gantry_fail(walk->err, GANTRY_E_UNSUPPORTED, "%.100s...: a path has more than %zu bytes", walk->path,
 					 sizeof walk->path - 1);
 			break;
 		}
 		walk->path[at] = '/';
-		strcpy(walk->path + at + 1, names.items[i]);
+		memcpy(walk->path + at + 1, names.items[i], len + 1);
 		rc = walk_name(walk, frame, names.items[i]);
 		walk->path[at] = '\0';
 	}

@@ -133,7 +133,9 @@ static int list_layers(struct overlay *self, struct list *list, struct gantry_er
 	if (!list->failed)
 		return 0;
 	free(list->items);
-	return gantry_fail(err, GANTRY_E_INTERNAL, "out of memory");
+	*list = (struct list){ 0 };
+	gantry_fail(err, GANTRY_E_INTERNAL, "out of memory");
+	return -1;
 }
 
 int layers_list(struct overlay *self, gantry_visit visit, void *arg, struct gantry_error *err)
@@ -158,12 +160,12 @@ int layers_list(struct overlay *self, gantry_visit visit, void *arg, struct gant
 
 /* ---- records ---- */
 
-void about_text(const char *link, const char *parent, int kind, char text[2 * ID_MAX])
+void about_text(const char *link, const char *parent, int kind, char text[ABOUT_ROOM])
 {
 	if (kind == GANTRY_LAYER_IMAGE)
-		snprintf(text, 2 * ID_MAX, "image %s %s", link, parent ? parent : "-");
+		snprintf(text, ABOUT_ROOM, "image %s %s", link, parent ? parent : "-");
 	else
-		snprintf(text, 2 * ID_MAX, "writable %s", parent ? parent : "-");
+		snprintf(text, ABOUT_ROOM, "writable %s", parent ? parent : "-");
 }
 
 struct record {
@@ -175,7 +177,7 @@ struct record {
 /* False where there is no record, or not one of ours. */
 static bool read_record(struct overlay *self, const char *id, struct record *record)
 {
-	char path[ID_MAX + 16], text[2 * ID_MAX];
+	char path[ID_MAX + 16], text[ABOUT_ROOM];
 	snprintf(path, sizeof path, "%s/about", id);
 	ssize_t len = readlinkat(self->layers_fd, path, text, sizeof text - 1);
 	if (len <= 0)

@@ -33,6 +33,7 @@ static int set_options(struct overlay *self)
 
 static int make_dir(struct overlay *self, const char *name, mode_t mode, int *fd, struct gantry_error *err)
 {
+	*fd = -1;
 	if (mkdirat(self->fd, name, mode) < 0 && errno != EEXIST)
 		return gantry_fail_errno(err, GANTRY_E_INTERNAL, errno, "create %s/%s", self->dir, name);
 	*fd = openat(self->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -41,7 +42,7 @@ static int make_dir(struct overlay *self, const char *name, mode_t mode, int *fd
 
 static int make_dirs(struct overlay *self, struct gantry_error *err)
 {
-	int empty;
+	int empty = -1;
 	self->fd = open(self->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (self->fd < 0)
 		return gantry_fail_errno(err, GANTRY_E_INTERNAL, errno, "open %s", self->dir);
@@ -148,7 +149,7 @@ static int make_diff(struct overlay *self, const char *path, const struct layer 
 
 static int make_files(struct overlay *self, const struct layer *layer, struct gantry_error *err)
 {
-	char path[ID_MAX + 16], target[ID_MAX + 32], about[2 * ID_MAX];
+	char path[ID_MAX + 16], target[ID_MAX + 32], about[ABOUT_ROOM];
 	bool image = layer->kind == GANTRY_LAYER_IMAGE;
 	const char *step = "its directory";
 	about_text(layer->link, layer->parent ? layer->parent->id : NULL, layer->kind, about);
@@ -212,7 +213,7 @@ static int overlay_prepare(void *driver, const struct gantry_call *call, int kin
 	if (rc == 0 && !again && !(layer = layer_insert(self, id, kind, parent)))
 		rc = gantry_fail(err, GANTRY_E_INTERNAL, "out of memory");
 	pthread_mutex_unlock(&self->lock);
-	if (rc != 0)
+	if (rc != 0 || !layer)
 		return rc > 0 ? 0 : -1;
 	if (again)
 		return begin_anew(self, call, layer, err);

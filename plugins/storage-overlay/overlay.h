@@ -33,6 +33,7 @@
 
 #define ID_MAX 128
 #define LINK_LEN 13
+#define ABOUT_ROOM 256
 #define MAX_LOWERS 499          /* overlayfs stacks 500 */
 #define MAX_DEPTH 512           /* of directories in a layer, where they are walked */
 
@@ -83,7 +84,7 @@ void layer_drop(struct overlay *self, struct layer *layer);
 void layer_note_root(struct overlay *self, struct layer *layer);
 void new_link_name(char link[LINK_LEN + 1]);
 /* The "about" text of a layer. */
-void about_text(const char *link, const char *parent, int kind, char text[2 * ID_MAX]);
+void about_text(const char *link, const char *parent, int kind, char text[ABOUT_ROOM]);
 
 /* ---- describe.c ---- */
 int describe_mount(struct overlay *self, const char *id, bool read_only, struct gantry_mount *mount, struct gantry_error *err);

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define FILE_NAME "options"
-#define FILE_MAX (3 * VALUE_MAX)
+#define FILE_MAX ((size_t)3 * VALUE_MAX)
 
 bool settings_plain(const struct settings *settings)
 {

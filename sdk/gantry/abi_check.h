@@ -27,9 +27,7 @@
 #define GANTRY_ABI_1_0_SIZE_VOLUME_OPS 80
 #define GANTRY_ABI_1_0_SIZE_STORAGE_OPS 96
 
-#ifndef __LP64__
-#error "gantry drivers are built for 64-bit (LP64) machines"
-#endif
+GANTRY_ABI_ASSERT(sizeof(void *) == 8 && sizeof(long) == 8, "gantry drivers are built for 64-bit (LP64) machines");
 
 GANTRY_ABI_SIZE(struct gantry_error, 528);
 GANTRY_ABI_OFFSET(struct gantry_error, kind, 4);

@@ -84,6 +84,21 @@ static void documents_are_kept_and_bounded(void **state)
 	}
 }
 
+static void cut_writes_are_swept_at_the_next_start(void **state)
+{
+	struct drivers_fixture *fixture = *state;
+	struct gt_error err = { 0 };
+	AUTO_JSON json_t *bytes = json_pack("{s:s}", "bytes", "x");
+	assert_ok(gt_vol_create(tester(state, GANTRY_VOLUME), "doc", bytes, &err), err);
+	AUTO_FREE char *path = gt_xasprintf("%s/root/volumes/tester/.state", fixture->dir);
+	AUTO_CLOSE int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	put_file(dir, ".doc.1.2.tmp", "half");
+	stop_drivers(fixture);
+	tester(state, GANTRY_VOLUME);
+	assert_false(exists(dir, ".doc.1.2.tmp"));
+	assert_true(exists(dir, "doc"));
+}
+
 static void errors_keep_their_kind_and_name_the_driver(void **state)
 {
 	static const enum gt_kind KINDS[] = { GT_INTERNAL, GT_INVALID,     GT_NOT_FOUND, GT_CONFLICT, GT_DENIED, GT_UNSUPPORTED,
@@ -302,6 +317,7 @@ int main(void)
 		TEST(settings_reach_the_driver_in_one_form),
 		TEST(each_driver_has_directories_of_its_own),
 		TEST(documents_are_kept_and_bounded),
+		TEST(cut_writes_are_swept_at_the_next_start),
 		TEST(errors_keep_their_kind_and_name_the_driver),
 		TEST(options_are_strings_in_bounds),
 		TEST(an_op_that_is_not_there_is_unsupported),

@@ -5,10 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -362,6 +365,57 @@ static void what_a_crash_left_is_removed(void **state)
 	assert_int_equal(count_entries(state, "trash"), 0);
 }
 
+/* Makes, seals and removes layers until it is killed. */
+static void work_until_killed(void **state)
+{
+	struct gt_driver *driver = open_overlay(state, "");
+	char id[32];
+	for (int i = 0;; i++) {
+		snprintf(id, sizeof id, "image-%d", i % 7);
+		if (gt_layer_prepare(driver, GANTRY_LAYER_IMAGE, id, NULL, NULL, NULL) < 0 || gt_layer_commit(driver, id, NULL) < 0)
+			_exit(1);
+		gt_layer_prepare(driver, GANTRY_LAYER_WRITABLE, "box", id, NULL, NULL);
+		gt_layer_remove(driver, "box", NULL);
+		gt_layer_remove(driver, id, NULL);
+	}
+}
+
+static int mount_any(void *arg, const char *name)
+{
+	struct gt_error err = { 0 };
+	AUTO_FREE struct gantry_mount *mount = gt_xcalloc(1, sizeof *mount);
+	assert_ok(gt_layer_mount(arg, name, true, mount, &err), err);
+	AUTO_CLOSE int fd = perform(mount);
+	return fd < 0;
+}
+
+static int count_images(void *arg, const char *name)
+{
+	*(int *)arg += strncmp(name, "image", 5) == 0;
+	return 0;
+}
+
+static void killed_at_any_moment_it_comes_back_whole(void **state)
+{
+	struct gt_error err = { 0 };
+	for (int round = 0; round < 25; round++) {
+		pid_t pid = fork();
+		if (pid == 0)
+			work_until_killed(state);
+		assert_true(pid > 0);
+		usleep(20000 + (useconds_t)(round * 997 % 23) * 700);
+		kill(pid, SIGKILL);
+		int status, images = 0;
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFSIGNALED(status));
+		struct gt_driver *driver = open_overlay(state, "");
+		assert_ok(gt_layer_list(driver, mount_any, driver, &err), err);
+		assert_ok(gt_layer_list(driver, count_images, &images, &err), err);
+		assert_int_equal(count_entries(state, "l"), images);
+		stop_drivers(*state);
+	}
+}
+
 static void a_lost_short_name_is_made_again(void **state)
 {
 	struct gt_driver *driver = open_overlay(state, "");
@@ -499,6 +553,51 @@ static void a_thousand_writable_layers_cost_what_one_costs(void **state)
 	}
 }
 
+struct worker {
+	pthread_t thread;
+	struct gt_driver *driver;
+	int number, failures;
+};
+
+static void *work(void *arg)
+{
+	struct worker *worker = arg;
+	AUTO_FREE struct gantry_mount *mount = gt_xcalloc(1, sizeof *mount);
+	char image[32], box[32];
+	for (int i = 0; i < 30; i++) {
+		snprintf(image, sizeof image, "image-%d-%d", worker->number, i);
+		snprintf(box, sizeof box, "box-%d-%d", worker->number, i);
+		worker->failures += gt_layer_prepare(worker->driver, GANTRY_LAYER_IMAGE, image, "base", NULL, NULL) < 0;
+		worker->failures += gt_layer_commit(worker->driver, image, NULL) < 0;
+		worker->failures += gt_layer_prepare(worker->driver, GANTRY_LAYER_WRITABLE, box, image, NULL, NULL) < 0;
+		worker->failures += gt_layer_mount(worker->driver, box, false, mount, NULL) < 0;
+		worker->failures += gt_layer_remove(worker->driver, image, NULL) == 0;
+		worker->failures += gt_layer_remove(worker->driver, box, NULL) < 0;
+		worker->failures += gt_layer_remove(worker->driver, image, NULL) < 0;
+	}
+	return NULL;
+}
+
+static void many_threads_work_at_once(void **state)
+{
+	struct worker workers[8] = { 0 };
+	struct gt_driver *driver = open_overlay(state, "");
+	image_layer(driver, "base", NULL);
+	for (int i = 0; i < 8; i++) {
+		workers[i].driver = driver;
+		workers[i].number = i;
+		assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
+	}
+	for (int i = 0; i < 8; i++) {
+		pthread_join(workers[i].thread, NULL);
+		assert_int_equal(workers[i].failures, 0);
+	}
+	assert_listed(driver, "base ");
+	assert_int_equal(count_entries(state, "layers"), 1);
+	assert_int_equal(count_entries(state, "l"), 1);
+	assert_int_equal(count_entries(state, "trash"), 0);
+}
+
 static void no_descriptor_stays_open(void **state)
 {
 	struct gt_driver *driver = open_overlay(state, "");
@@ -531,6 +630,7 @@ int main(void)
 		TEST(a_file_system_that_cannot_carry_layers_is_told_at_once),
 		TEST(metacopy_wants_redirects),
 		TEST(what_a_crash_left_is_removed),
+		TEST(killed_at_any_moment_it_comes_back_whole),
 		TEST(a_lost_short_name_is_made_again),
 		TEST(a_layer_that_lost_its_parent_is_kept_and_not_mounted),
 		TEST(a_volatile_layer_can_be_mounted_again),
@@ -538,6 +638,7 @@ int main(void)
 		TEST(deep_and_immutable_trees_are_removed),
 		TEST(usage_counts_files_once),
 		TEST(a_thousand_writable_layers_cost_what_one_costs),
+		TEST(many_threads_work_at_once),
 		TEST(no_descriptor_stays_open),
 	};
 	return cmocka_run_group_tests_name("storage overlay", tests, NULL, NULL);
