@@ -155,6 +155,33 @@ uint64_t gt_timer_after(struct gt_engine *engine, int64_t delay, void (*fn)(void
 bool gt_timer_cancel(struct gt_engine *engine, uint64_t id);
 void gt_work(struct gt_engine *engine, void (*fn)(void *arg), void *arg);
 
+/* ---- container_config.c, create.c: what a user asks for ---- */
+/* Decodes and checks a create request against this host (a field that is not supported and not at its default is refused by name) and merges the
+ * image's config into it, as Docker does (env by key, entrypoint and cmd, user, workdir, labels, ports, volumes, health check, stop signal). */
+int gt_container_config_read(struct gt_engine *engine, const json_t *body, struct gt_container_config *config, json_t *warnings,
+			     struct gt_error *err);
+int gt_container_config_merge(struct gt_container_config *config, const struct gt_image_config *image, struct gt_error *err);
+
+/* ---- spec.c: a container -> OCI config.json; callers hold ctr->op ---- */
+/* start: asks storage for the root's mount, gt_mounts_prepare() for the others, gt_endpoints_netns() for the network namespace, and writes
+ * <bundle>/config.json, rootfs/ and seccomp.bpf. The bundle directory exists. What it prepared is released by gt_mounts_release(). */
+int gt_spec_write(struct gt_container *ctr, struct gt_error *err);
+/* linux.resources of the container's HostConfig, for start and update. The caller's. */
+json_t *gt_spec_resources(const struct gt_container *ctr, struct gt_error *err);
+/* The OCI "process" object of an exec (members gantryUser and gantryGroups instead of ids). The caller's. */
+struct gt_exec_wish {
+	const struct gt_strings *args, *env;
+	const char *user, *working_dir;         /* NULL or "": the container's */
+	bool tty, privileged;
+	unsigned rows, cols;                    /* 0: not given */
+};
+json_t *gt_spec_exec(struct gt_container *ctr, const struct gt_exec_wish *wish, struct gt_error *err);
+
+/* ---- start.c, stop.c: for restart policies, reconcile and removal; callers hold ctr->op ---- */
+int gt_start_locked(struct gt_container *ctr, struct gt_error *err);
+int gt_stop_locked(struct gt_container *ctr, int signo, int timeout, struct gt_error *err);
+int gt_remove_locked(struct gt_container *ctr, bool force, bool volumes, struct gt_error *err);
+
 /* ---- endpoint.c (networks of a container); callers hold ctr->op ---- */
 int gt_networks_open(struct gt_engine *engine, struct gt_error *err);   /* loads, makes the default networks bridge, host, none */
 void gt_networks_close(struct gt_engine *engine);
