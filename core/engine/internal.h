@@ -34,7 +34,8 @@ struct gt_workers;      /* worker.c: a small pool for what must not hold up the 
 struct gt_engine {
 	_Atomic(const struct gt_config *) config;       /* replaced at SIGHUP; old ones stay valid */
 	struct gt_store *store;
-	struct gt_collection *definitions;      /* containers/<id>.json: durable */
+	struct gt_collection *definitions;      /* containers/<id>.json: what was asked for; durable */
+	struct gt_collection *states;           /* states/<id>.json: what became of it; may be lost with the machine */
 	struct gt_drivers *drivers;
 	struct gt_images *images;
 	struct gt_networks *networks;
@@ -51,6 +52,8 @@ struct gt_engine {
 	struct gt_map containers;               /* id -> struct gt_container */
 	struct gt_map names;                    /* name -> struct gt_container */
 	struct gt_map execs;                    /* id -> struct gt_exec */
+	struct gt_container **by_id;            /* the same containers, sorted by id: for prefixes */
+	size_t by_id_count, by_id_room;
 };
 
 enum gt_status { GT_CREATED, GT_RUNNING, GT_PAUSED, GT_RESTARTING, GT_REMOVING, GT_EXITED, GT_DEAD };
@@ -113,14 +116,20 @@ struct gt_container {
 	char *error;                            /* why the last start failed */
 	int64_t restart_count;
 	uint64_t exits;                         /* counts exits: for wait's next-exit */
-	struct gt_shim *shim;                   /* while it runs */
+	struct gt_shim *shim;                   /* while it runs; used through gt_container_shim() */
+	int shim_users;
+	bool exit_seen;                         /* the monitor has `exit`; whoever next holds op cleans up (exit.c) */
+	struct gt_shim_event exit;
+	uint64_t restart_timer;                 /* restart.c; 0: none */
+	int64_t restart_delay;                  /* ns, the last one */
 	struct gt_container_endpoint *endpoints;        /* changed under op + lock */
 	size_t endpoint_count;
 	struct gt_container_mount *mounts;              /* fixed after create */
 	size_t mount_count;
 	json_t *health;                         /* Docker's State.Health, NULL without a check; health.c replaces it whole */
 	struct gt_health *health_job;           /* health.c */
-	int *waiting_attach; size_t waiting_attach_count;       /* container_attach.c: sockets that came before start */
+	struct gt_waiting_attach *waiting_attach;       /* attach.c: sockets that came before start */
+	struct gt_exec *execs;                  /* exec.c; guarded by engine->lock */
 };
 
 /* ---- container.c: tables and references ---- */
@@ -137,9 +146,47 @@ static inline void gt_auto_container(struct gt_container **slot)
 /* A NULL-terminated array of referenced containers, newest first; freed with gt_containers_put(). */
 struct gt_container **gt_containers_all(struct gt_engine *engine, size_t *count);
 void gt_containers_put(struct gt_container **list);
-/* Writes definition and state. durable: see store.h (containers with AutoRemove are never durable). Caller holds op. */
+/* A new object with one reference, in no table; bundle, dir and cgroup stand for the default parent. */
+struct gt_container *gt_container_new(struct gt_engine *engine, const char *id);
+/* Enters id and name into the tables, both or none (they keep a reference). GT_CONFLICT: the name is in use. */
+int gt_container_insert(struct gt_container *ctr, const char *name, struct gt_error *err);
+/* Out of the tables; marks it removed and wakes who waits. */
+void gt_container_withdraw(struct gt_container *ctr);
+/* Writes definition (durable, but for containers with AutoRemove) and state. Caller holds op. */
 int gt_container_save(struct gt_container *ctr, struct gt_error *err);
+/* The state alone, without waiting for the disk: on every start and exit. Caller holds op. */
+int gt_container_save_state(struct gt_container *ctr, struct gt_error *err);
+/* Both documents gone. */
+int gt_container_forget(struct gt_container *ctr, struct gt_error *err);
+/* At start-up: every stored container into the tables. */
+int gt_containers_load(struct gt_engine *engine, struct gt_error *err);
 bool gt_container_is_running(struct gt_container *ctr);         /* running or paused; takes lock */
+/* The shim of a running container, held until given back; NULL with GT_CONFLICT "container ID is not running". Does not need op. */
+struct gt_shim *gt_container_shim(struct gt_container *ctr, struct gt_error *err);
+void gt_container_shim_put(struct gt_container *ctr);
+
+/* ---- monitor.c ---- */
+int gt_monitor_new(struct gt_engine *engine, struct gt_error *err);
+void gt_monitor_free(struct gt_engine *engine);
+/* Watches ctr->shim until its exit; keeps a reference meanwhile. */
+int gt_monitor_add(struct gt_container *ctr, struct gt_error *err);
+
+/* ---- exit.c, restart.c; callers hold ctr->op ---- */
+/* Where an exit was seen: leaves networks, releases mounts, frees the shim, sets the status, tells the world, and lets the restart policy or AutoRemove
+ * go on. Does nothing where there is none. */
+void gt_exit_settle(struct gt_container *ctr);
+/* Waits for the monitor to see the exit. True when it has within timeout (ns; < 0: for ever). */
+bool gt_exit_await(struct gt_container *ctr, int64_t timeout);
+/* What to do after an exit: true where a restart has been arranged. */
+bool gt_restart_arrange(struct gt_container *ctr, int64_t ran);
+void gt_restart_cancel(struct gt_container *ctr);
+/* Gives what waited before start to the shim; shuts them at removal. */
+void gt_attach_waiting_start(struct gt_container *ctr, struct gt_shim *shim);
+void gt_attach_waiting_drop(struct gt_container *ctr);
+void gt_execs_drop(struct gt_container *ctr);           /* exec.c: at exit (all have ended) */
+int gt_reconcile(struct gt_engine *engine, struct gt_error *err);
+/* "TERM", "SIGTERM", "15" -> number; GT_INVALID "Invalid signal: X". */
+int gt_signal_parse(const char *text, int *signo, struct gt_error *err);
 
 /* ---- events.c ---- */
 /* Emits an event; attributes (stolen, may be NULL) is the Actor's. Does not block. type: "container", "image", "network", "volume", "daemon", "plugin". */
@@ -154,6 +201,13 @@ void gt_container_event(struct gt_container *ctr, const char *action, json_t *ex
 uint64_t gt_timer_after(struct gt_engine *engine, int64_t delay, void (*fn)(void *arg), void *arg);
 bool gt_timer_cancel(struct gt_engine *engine, uint64_t id);
 void gt_work(struct gt_engine *engine, void (*fn)(void *arg), void *arg);
+int gt_timers_new(struct gt_engine *engine, struct gt_error *err);
+void gt_timers_free(struct gt_engine *engine);
+int gt_workers_new(struct gt_engine *engine, struct gt_error *err);
+void gt_workers_free(struct gt_engine *engine);         /* waits for what runs */
+/* Absolute CLOCK_MONOTONIC time for pthread_cond_timedwait, `ns` from now; conditions are made by gt_cond_init(). */
+void gt_cond_init(pthread_cond_t *cond);
+struct timespec gt_deadline(int64_t ns);
 
 /* ---- container_config.c, create.c: what a user asks for ---- */
 /* Decodes and checks a create request against this host (a field that is not supported and not at its default is refused by name) and merges the

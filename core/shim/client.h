@@ -42,6 +42,9 @@ int gt_shim_spawn(const char *shim_path, const char *bundle, struct gt_shim **sh
  * directory"), kind GT_INVALID, so that clients exit with 127 and 126. On failure the shim has undone everything. */
 int gt_shim_start(struct gt_shim *shim, struct gt_error *err);
 
+/* Instead of gt_shim_start(): the shim undoes everything; returns when it has ended (at most 10 s). Then free it. */
+void gt_shim_abort(struct gt_shim *shim);
+
 struct gt_shim_state {
 	pid_t pid;
 	int64_t started;        /* ns, CLOCK_REALTIME */
