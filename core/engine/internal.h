@@ -109,6 +109,7 @@ struct gt_container {
 	enum gt_status status;
 	bool removed;                           /* out of the tables; the last reference frees it */
 	bool stop_requested;                    /* the user stopped it: restart policies keep quiet */
+	bool keep_at_exit;                      /* a restart is under way: AutoRemove waits; under op */
 	pid_t pid;
 	int64_t started, finished;              /* ns */
 	int exit_code;

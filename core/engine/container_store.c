@@ -1,0 +1,147 @@
+/*
+ * container_store.c - containers on disk: the definition, which must not be lost, and the state, which may be lost with the machine.
+ *
+ * containers/<id>.json is written at create, rename, update and (dis)connect, durably. states/<id>.json is written at each start and exit without
+ * waiting for the disk: after a crash of the daemon it is there whole; after a crash of the machine every container has ended anyway.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/internal.h"
+
+static const char *const STATUS_WORDS[] = { "created", "running", "paused", "restarting", "removing", "exited", "dead" };
+
+static json_t *definition_to_json(struct gt_container *ctr)
+{
+	LOCKED(&ctr->lock);
+	return json_pack("{s:i s:s s:I s:s s:o s:o s:O? s:s? s:s? s:s? s:o s:s? s:s? s:o s:o}", "Version", 1, "Id", ctr->id, "Created",
+			 (json_int_t)ctr->created, "Name", ctr->name, "Config", gt_json_encode(gt_container_config_fields, &ctr->config),
+			 "HostConfig", gt_json_encode(gt_host_config_fields, &ctr->config.host), "Networking", ctr->networking, "Image",
+			 ctr->image_id, "ImageName", ctr->image_name, "Path", ctr->path, "Args", gt_strings_to_json(&ctr->args), "LogPath",
+			 ctr->log_path, "Cgroup", ctr->cgroup, "Mounts", gt_mounts_to_json(ctr), "Endpoints", gt_endpoints_to_json(ctr));
+}
+
+static json_t *state_to_json(struct gt_container *ctr)
+{
+	LOCKED(&ctr->lock);
+	return json_pack("{s:s s:i s:I s:I s:i s:b s:s? s:I s:b s:o s:O?}", "Status", STATUS_WORDS[ctr->status], "Pid", (int)ctr->pid, "Started",
+			 (json_int_t)ctr->started, "Finished", (json_int_t)ctr->finished, "ExitCode", ctr->exit_code, "OOM", ctr->oom,
+			 "Error", ctr->error, "RestartCount", (json_int_t)ctr->restart_count, "StopRequested", ctr->stop_requested,
+			 "Endpoints", gt_endpoints_to_json(ctr), "Health", ctr->health);
+}
+
+int gt_container_save_state(struct gt_container *ctr, struct gt_error *err)
+{
+	AUTO_JSON json_t *state = state_to_json(ctr);
+	if (!state)
+		return gt_fail(err, GT_INTERNAL, "the state of container %s cannot be written as JSON", ctr->id);
+	return gt_store_put(ctr->engine->states, ctr->id, state, false, err);
+}
+
+int gt_container_save(struct gt_container *ctr, struct gt_error *err)
+{
+	AUTO_JSON json_t *definition = definition_to_json(ctr);
+	if (!definition)
+		return gt_fail(err, GT_INTERNAL, "container %s cannot be written as JSON", ctr->id);
+	if (gt_store_put(ctr->engine->definitions, ctr->id, definition, !ctr->config.host.auto_remove, err) < 0)
+		return -1;
+	return gt_container_save_state(ctr, err);
+}
+
+int gt_container_forget(struct gt_container *ctr, struct gt_error *err)
+{
+	if (gt_store_remove(ctr->engine->states, ctr->id, err) < 0)
+		return -1;
+	return gt_store_remove(ctr->engine->definitions, ctr->id, err);
+}
+
+/* ---- loading ---- */
+
+static int read_string(const json_t *document, const char *name, char **out, struct gt_error *err)
+{
+	const char *text = NULL;
+	if (gt_json_string(document, name, &text, err) < 0)
+		return -1;
+	if (text) {
+		free(*out);
+		*out = gt_xstrdup(text);
+	}
+	return 0;
+}
+
+static int read_definition(struct gt_container *ctr, const json_t *document, const char **name, struct gt_error *err)
+{
+	static const struct gt_json_field ARGS[] = { GT_JSON_FIELD(GT_JSON_STRINGS, struct gt_container, args, "Args"), { .name = NULL } };
+	json_t *config = NULL, *host = NULL, *networking = NULL, *mounts = NULL;
+	int64_t version = 0;
+	if (gt_json_int(document, "Version", &version, err) < 0 || gt_json_string(document, "Name", name, err) < 0 ||
+	    gt_json_object(document, "Config", &config, err) < 0 || gt_json_object(document, "HostConfig", &host, err) < 0 ||
+	    gt_json_object(document, "Networking", &networking, err) < 0 || gt_json_array(document, "Mounts", &mounts, err) < 0 ||
+	    gt_json_int(document, "Created", &ctr->created, err) < 0)
+		return -1;
+	if (version != 1 || !*name || !gt_is_name(*name) || !config || !host)
+		return gt_fail(err, GT_INVALID, "not a container's document of version 1");
+	if (gt_json_decode(config, gt_container_config_fields, &ctr->config, err) < 0 ||
+	    gt_json_decode(host, gt_host_config_fields, &ctr->config.host, err) < 0 || gt_json_decode(document, ARGS, ctr, err) < 0 ||
+	    read_string(document, "Image", &ctr->image_id, err) < 0 || read_string(document, "ImageName", &ctr->image_name, err) < 0 ||
+	    read_string(document, "Path", &ctr->path, err) < 0 || read_string(document, "LogPath", &ctr->log_path, err) < 0 ||
+	    read_string(document, "Cgroup", &ctr->cgroup, err) < 0)
+		return -1;
+	ctr->networking = json_incref(networking);
+	return gt_mounts_from_json(ctr, mounts, err);
+}
+
+static int read_state(struct gt_container *ctr, const json_t *state, struct gt_error *err)
+{
+	const char *status = NULL;
+	int64_t pid = 0, code = 0;
+	json_t *health = NULL;
+	if (gt_json_string(state, "Status", &status, err) < 0 || gt_json_int(state, "Pid", &pid, err) < 0 ||
+	    gt_json_int(state, "Started", &ctr->started, err) < 0 || gt_json_int(state, "Finished", &ctr->finished, err) < 0 ||
+	    gt_json_int(state, "ExitCode", &code, err) < 0 || gt_json_bool(state, "OOM", &ctr->oom, err) < 0 ||
+	    read_string(state, "Error", &ctr->error, err) < 0 || gt_json_int(state, "RestartCount", &ctr->restart_count, err) < 0 ||
+	    gt_json_bool(state, "StopRequested", &ctr->stop_requested, err) < 0 || gt_json_object(state, "Health", &health, err) < 0)
+		return -1;
+	for (size_t i = 0; status && i < GT_COUNT(STATUS_WORDS); i++) {
+		if (strcmp(status, STATUS_WORDS[i]) == 0)
+			ctr->status = (enum gt_status)i;
+	}
+	ctr->pid = (pid_t)pid;
+	ctr->exit_code = (int)code;
+	ctr->health = json_incref(health);
+	return 0;
+}
+
+/* A missing state (the machine went down) is that of a container that has ended. */
+static int load_state(struct gt_container *ctr, const json_t *document, struct gt_error *err)
+{
+	struct gt_error missing = { 0 };
+	AUTO_JSON json_t *state = gt_store_get(ctr->engine->states, ctr->id, &missing);
+	const json_t *endpoints = gt_json_get(state ? state : document, "Endpoints");
+	if (!state)
+		ctr->status = GT_CREATED;
+	else if (read_state(ctr, state, err) < 0)
+		return -1;
+	return gt_endpoints_from_json(ctr, endpoints, err);
+}
+
+static int load_one(void *arg, const char *id, json_t *document)
+{
+	struct gt_engine *engine = arg;
+	struct gt_error err = { 0 };
+	const char *name = NULL;
+	if (!gt_is_id(id))
+		return 0;
+	AUTO_CONTAINER struct gt_container *ctr = gt_container_new(engine, id);
+	if (read_definition(ctr, document, &name, &err) < 0 || load_state(ctr, document, &err) < 0 ||
+	    gt_container_insert(ctr, name, &err) < 0)
+		gt_err("a container could not be loaded; its document stays", "id", id, "error", err.message);
+	else if (ctr->image_id && ctr->image_id[0] && gt_image_hold(engine->images, ctr->image_id, id, &err) < 0)
+		gt_warn("a container's image is gone", "id", id, "error", err.message);
+	return 0;
+}
+
+int gt_containers_load(struct gt_engine *engine, struct gt_error *err)
+{
+	return gt_store_each(engine->definitions, load_one, engine, err);
+}

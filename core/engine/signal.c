@@ -1,0 +1,45 @@
+/*
+ * signal.c - signals by name or number, as users write them.
+ */
+#include <ctype.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "engine/internal.h"
+
+/* "RTMIN", "RTMIN+3", "RTMAX-1": -1 where it is none of these. */
+static int real_time(const char *name)
+{
+	int base = strncasecmp(name, "RTMIN", 5) == 0 ? SIGRTMIN : strncasecmp(name, "RTMAX", 5) == 0 ? SIGRTMAX : -1;
+	if (base < 0)
+		return -1;
+	name += 5;
+	if (!*name)
+		return base;
+	char *end;
+	long offset = strtol(name, &end, 10);
+	if ((*name != '+' && *name != '-') || *end || base + offset < SIGRTMIN || base + offset > SIGRTMAX)
+		return -1;
+	return base + (int)offset;
+}
+
+int gt_signal_parse(const char *text, int *signo, struct gt_error *err)
+{
+	const char *name = strncasecmp(text, "SIG", 3) == 0 ? text + 3 : text;
+	int number = -1;
+	if (isdigit((unsigned char)text[0]) && strlen(text) <= 2)
+		number = atoi(text) <= SIGRTMAX ? atoi(text) : -1;
+	for (int i = 1; number < 0 && i < SIGRTMIN; i++) {
+		const char *abbreviation = sigabbrev_np(i);
+		if (abbreviation && strcasecmp(abbreviation, name) == 0)
+			number = i;
+	}
+	if (number < 0)
+		number = strcasecmp(name, "IOT") == 0 ? SIGABRT : strcasecmp(name, "CLD") == 0 ? SIGCHLD : real_time(name);
+	if (number <= 0)
+		return gt_fail(err, GT_INVALID, "Invalid signal: %.64s", text);
+	*signo = number;
+	return 0;
+}
