@@ -7,6 +7,7 @@
  */
 #include <fcntl.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "engine/internal.h"
 #include "runtime/cgroup.h"
@@ -38,8 +39,8 @@ static void bury_without_shim(struct gt_container *ctr, struct gt_shim_event *ex
 		gt_warn("a cgroup is left behind", "id", ctr->id, "error", err.message);
 	if (gt_shim_read_exit(ctr->bundle, exit, &err) == 0)
 		return;
-	gt_warn("the shim of a container died and left no exit status", "id", ctr->id, "error", err.message);
-	exit->code = 137;
+	gt_warn("a container ended and left no exit status", "id", ctr->id, "error", err.message);
+	exit->code = access(ctr->bundle, F_OK) == 0 ? 137 : 255; /* without a bundle the machine went down with it */
 	exit->at = gt_now();
 }
 

@@ -184,6 +184,8 @@ void gt_restart_cancel(struct gt_container *ctr);
 /* Gives what waited before start to the shim; shuts them at removal. */
 void gt_attach_waiting_start(struct gt_container *ctr, struct gt_shim *shim);
 void gt_attach_waiting_drop(struct gt_container *ctr);
+/* "ctrl-p,ctrl-q" -> bytes, appended. */
+int gt_detach_keys_parse(const char *text, struct gt_buf *keys, struct gt_error *err);
 void gt_execs_drop(struct gt_container *ctr);           /* exec.c: at exit (all have ended) */
 int gt_reconcile(struct gt_engine *engine, struct gt_error *err);
 /* "TERM", "SIGTERM", "15" -> number; GT_INVALID "Invalid signal: X". */
