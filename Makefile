@@ -136,6 +136,7 @@ lint:
 	scripts/lint $(LINT_SRC)
 
 # ---- install ----
+COMPLETIONS := bash-completion/completions zsh/site-functions fish/vendor_completions.d
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBEXEC)/plugins $(DESTDIR)$(SHARE) $(DESTDIR)$(PREFIX)/include/gantry \
 		$(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/gantry/conf.d
@@ -146,6 +147,12 @@ install: all
 	install -m 644 sdk/gantry/*.h $(DESTDIR)$(PREFIX)/include/gantry/
 	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' sdk/gantry-sdk.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/gantry-sdk.pc
 	sed 's|@BINDIR@|$(PREFIX)/bin|g' scripts/gantryd.service.in >$(DESTDIR)$(UNITDIR)/gantryd.service
+	install -d $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/man/man1 $(COMPLETIONS:%=$(DESTDIR)$(PREFIX)/share/%)
+	$(BUILD)/bin/gantry __man $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 doc/gantryd.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	$(BUILD)/bin/gantry completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/gantry
+	$(BUILD)/bin/gantry completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_gantry
+	$(BUILD)/bin/gantry completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/gantry.fish
 	test -e $(DESTDIR)$(SYSCONFDIR)/gantry/gantryd.ini || \
 		$(BUILD)/bin/gantryd --config /dev/null --print-config | sed '/^[a-z]/s/^/#/' >$(DESTDIR)$(SYSCONFDIR)/gantry/gantryd.ini
 
@@ -153,6 +160,9 @@ uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/gantryd $(DESTDIR)$(PREFIX)/bin/gantry $(DESTDIR)$(UNITDIR)/gantryd.service \
 		$(DESTDIR)$(PREFIX)/lib/pkgconfig/gantry-sdk.pc
 	rm -rf $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(SHARE) $(DESTDIR)$(PREFIX)/include/gantry
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/gantry.1 $(DESTDIR)$(PREFIX)/share/man/man1/gantry-*.1 \
+		$(DESTDIR)$(PREFIX)/share/man/man8/gantryd.8 $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gantry \
+		$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_gantry $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/gantry.fish
 
 clean:
 	rm -rf $(BUILD)
