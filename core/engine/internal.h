@@ -275,6 +275,8 @@ void gt_mounts_remove(struct gt_container *ctr, bool anonymous);        /* rm: d
 json_t *gt_mounts_inspect(struct gt_container *ctr);                    /* inspect's and list's Mounts */
 json_t *gt_mounts_to_json(const struct gt_container *ctr);
 int gt_mounts_from_json(struct gt_container *ctr, const json_t *json, struct gt_error *err);
+/* UsageData of a volume: {"Size","RefCount"}, -1 where unknown. The caller's. */
+json_t *gt_volume_usage(struct gt_engine *engine, const char *name);
 /* For jobs on a container's files: the root (running: pid; else layer mount + volumes). Freed by gt_container_fsroot_free. */
 struct gt_fsroot;
 int gt_container_fsroot(struct gt_container *ctr, struct gt_fsroot *root, struct gt_error *err);
