@@ -195,6 +195,7 @@ int gt_signal_parse(const char *text, int *signo, struct gt_error *err);
 /* Emits an event; attributes (stolen, may be NULL) is the Actor's. Does not block. type: "container", "image", "network", "volume", "daemon", "plugin". */
 int gt_events_new(struct gt_engine *engine, struct gt_error *err);
 void gt_events_free(struct gt_engine *engine);
+int gt_events_listeners(struct gt_engine *engine);      /* open streams */
 void gt_event(struct gt_engine *engine, const char *type, const char *action, const char *id, json_t *attributes);
 /* With the container's attributes: image, name, labels; extra (stolen, may be NULL) is merged in. */
 void gt_container_event(struct gt_container *ctr, const char *action, json_t *extra);
