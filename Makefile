@@ -64,7 +64,7 @@ $(BUILD)/obj/%.o: %.c Makefile
 	@$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -fPIE -c $< -o $@
 
 # ---- programs ----
-DAEMON_LIBS := -lmicrohttpd -larchive -lcurl -lseccomp -linih -lcrypto -lz -lzstd -lisal -ljansson -ldl -lpthread
+DAEMON_LIBS := -lmicrohttpd -lgnutls -larchive -lcurl -lseccomp -linih -lcrypto -lz -lzstd -lisal -ljansson -ldl -lpthread
 PROGRAMS := $(addprefix $(BUILD)/bin/,gantryd gantry) $(addprefix $(BUILD)/libexec/,gantry-shim gantry-init gantry-fs)
 link = @mkdir -p $(@D); echo "  LD      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS)
 DAEMON_PARTS := $(call archive,api) $(call archive,engine) $(call archive,build) $(call archive,image) \

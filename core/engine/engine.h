@@ -77,7 +77,7 @@ struct gt_stream *gt_container_logs(struct gt_engine *engine, const char *ref, c
 struct gt_stream *gt_container_stats(struct gt_engine *engine, const char *ref, bool stream, bool one_shot, struct gt_error *err);
 
 /* attach in two steps: look first (404, 409, tty) and then, after the 101, hand over the socket. A container that is not started yet keeps
- * the socket until it is. logs: replay what is in the log before. */
+ * the socket until it is. logs: replay what is in the log before. fd stays the caller's: the engine duplicates what it keeps. */
 struct gt_attach_query {
 	bool stdin, stdout, stderr, logs, stream;
 	const char *detach_keys;        /* text form "ctrl-p,ctrl-q"; NULL: default */
@@ -103,7 +103,7 @@ int gt_container_commit(struct gt_engine *engine, const char *ref, const char *r
 /* ---- exec (exec.c) ---- */
 int gt_exec_create(struct gt_engine *engine, const char *ref, const json_t *body, char id[65], struct gt_error *err);
 /* After the 101 in the attached case. rows/cols 0: not given. fd -1: detached. Errors that come after the 101 are written to fd by the engine as
- * the client expects them. gt_exec_check: 404, 409 before the 101; *tty. */
+ * the client expects them. gt_exec_check: 404, 409 before the 101; *tty. fd stays the caller's. */
 int gt_exec_check(struct gt_engine *engine, const char *exec_id, bool tty, struct gt_error *err);
 int gt_exec_start(struct gt_engine *engine, const char *exec_id, bool detach, bool tty, unsigned rows, unsigned cols, int fd,
 		  struct gt_error *err);

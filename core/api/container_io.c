@@ -1,0 +1,113 @@
+/*
+ * container_io.c - what goes in and comes out of containers: attach, logs, wait, stats, top, terminal size.
+ */
+#include <string.h>
+
+#include "api/handlers.h"
+
+/* ---- attach ---- */
+
+static struct gt_attach_query attach_query(const struct request *request)
+{
+	const struct query *query = &request->query;
+	return (struct gt_attach_query){
+		.stdin = query_bool(query, "stdin", false),
+		.stdout = query_bool(query, "stdout", false),
+		.stderr = query_bool(query, "stderr", false),
+		.logs = query_bool(query, "logs", false),
+		.stream = query_bool(query, "stream", false),
+		.detach_keys = query_text(query, "detachKeys"),
+	};
+}
+
+static int attach_connected(struct request *request, int fd, struct gt_error *err)
+{
+	struct gt_attach_query query = attach_query(request);
+	return gt_container_attach(request->api->engine, req_segment(request, 0), &query, fd, err);
+}
+
+HANDLER(serve_container_attach)
+{
+	struct gt_attach_query query = attach_query(request);
+	bool tty = false;
+	if (gt_container_attach_check(request->api->engine, req_segment(request, 0), &query, &tty, err) < 0)
+		return -1;
+	return answer_hijack(request, tty, attach_connected, err);
+}
+
+HANDLER(serve_container_attach_ws)
+{
+	(void)request;
+	return gt_fail(err, GT_UNSUPPORTED, "attaching through a websocket is not supported: use POST /containers/{id}/attach");
+}
+
+/* ---- streams ---- */
+
+static int tail_lines(const struct query *query, int64_t *tail, struct gt_error *err)
+{
+	const char *text = query_text(query, "tail");
+	*tail = -1;
+	if (!text || strcmp(text, "all") == 0)
+		return 0;
+	if (query_int(query, "tail", tail, err) < 0)
+		return -1;
+	if (*tail < 0)
+		*tail = -1;
+	return 0;
+}
+
+HANDLER(serve_container_logs)
+{
+	const struct query *query = &request->query;
+	struct gt_logs_query logs = {
+		.follow = query_bool(query, "follow", false),
+		.stdout = query_bool(query, "stdout", false),
+		.stderr = query_bool(query, "stderr", false),
+		.timestamps = query_bool(query, "timestamps", false),
+		.details = query_bool(query, "details", false),
+	};
+	bool tty = false;
+	if (!logs.stdout && !logs.stderr)
+		return gt_fail(err, GT_INVALID, "Bad parameters: you must choose at least one stream");
+	if (query_time(query, "since", &logs.since, err) < 0 || query_time(query, "until", &logs.until, err) < 0 ||
+	    tail_lines(query, &logs.tail, err) < 0)
+		return -1;
+	struct gt_stream *stream = gt_container_logs(request->api->engine, req_segment(request, 0), &logs, &tty, err);
+	return answer_stream(request, stream_content_type(request, tty), stream, err);
+}
+
+HANDLER(serve_container_wait)
+{
+	const char *condition = query_text(&request->query, "condition");
+	struct gt_stream *stream =
+		gt_container_wait(request->api->engine, req_segment(request, 0), condition ? condition : "not-running", err);
+	return answer_stream(request, "application/json", stream, err);
+}
+
+HANDLER(serve_container_stats)
+{
+	const struct query *query = &request->query;
+	bool stream = query_bool(query, "stream", true), one_shot = query_bool(query, "one-shot", false);
+	if (stream && one_shot)
+		return gt_fail(err, GT_INVALID, "cannot have stream=true and one-shot=true");
+	return answer_stream(request, "application/json",
+			     gt_container_stats(request->api->engine, req_segment(request, 0), stream, one_shot, err), err);
+}
+
+/* ---- the rest ---- */
+
+HANDLER(serve_container_top)
+{
+	const char *args = query_text(&request->query, "ps_args");
+	return answer_json(request, 200,
+			   gt_container_top(request->api->engine, req_segment(request, 0), args ? args : "-ef", err));
+}
+
+HANDLER(serve_container_resize)
+{
+	unsigned rows, cols;
+	if (query_size(&request->query, &rows, &cols, err) < 0 ||
+	    gt_container_resize(request->api->engine, req_segment(request, 0), rows, cols, err) < 0)
+		return -1;
+	return answer_empty(request, 200);
+}
