@@ -64,7 +64,7 @@ int body_parse(struct request *request, struct gt_error *err)
 	struct gt_buf *body = &request->body;
 	if (request->match.route->body != BODY_JSON || body->len == 0)
 		return 0;
-	request->json = gt_json_parse(body->data, body->len, "invalid JSON", err);
+	request->json = gt_json_parse(body->data, body->len, "the request body", err);
 	gt_buf_free(body);
 	if (!request->json)
 		return -1;
@@ -72,7 +72,7 @@ int body_parse(struct request *request, struct gt_error *err)
 		json_decref(request->json);
 		request->json = NULL;
 	} else if (!json_is_object(request->json)) {
-		return gt_fail(err, GT_INVALID, "invalid JSON: the request body must be an object");
+		return gt_fail(err, GT_INVALID, "the request body must be a JSON object");
 	}
 	return 0;
 }

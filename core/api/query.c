@@ -195,7 +195,7 @@ static json_t *filter_values(const char *key, json_t *given, struct gt_error *er
 
 int query_filters_parse(const char *text, json_t **filters, struct gt_error *err)
 {
-	AUTO_JSON json_t *given = gt_json_parse(text, strlen(text), "invalid filter", err);
+	AUTO_JSON json_t *given = gt_json_parse(text, strlen(text), "the query parameter filters", err);
 	if (!given)
 		return -1;
 	if (json_is_null(given))

@@ -160,6 +160,7 @@ void gt_api_stop(struct gt_api *api)
 	refuse_connections(api);
 	if (!calm_down(api)) {
 		gt_warn("requests did not end within shutdown_timeout: leaving without them");
+		listeners_close(api->listeners, api->listener_count);
 		_exit(0);
 	}
 	free_api(api);

@@ -64,8 +64,12 @@ static gnutls_session_t shake_hands(struct session *session)
 	do
 		rc = gnutls_handshake(tls);
 	while (rc < 0 && !gnutls_error_is_fatal(rc));
-	if (rc == 0)
+	if (rc == 0) {
+		/* A client with Nagle's algorithm holds its first request until the end of its handshake is acknowledged. */
+		int one = 1;
+		setsockopt(session->fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
 		return tls;
+	}
 	gnutls_alert_send_appropriate(tls, rc);
 	gt_info("a TLS client was turned away", "peer", session->peer, "reason", gnutls_strerror(rc));
 	gnutls_deinit(tls);

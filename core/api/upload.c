@@ -28,7 +28,6 @@ enum {
 };
 
 struct upload {
-	struct gt_stream base;          /* reads `text`; for the answer that MHD sends */
 	struct request *request;
 	upload_work work;
 	bool lines, quiet;
@@ -84,13 +83,6 @@ static void *worker(void *arg)
 	return NULL;
 }
 
-static ssize_t text_read(struct gt_stream *stream, void *bytes, size_t room, int timeout_ms, struct gt_error *err);
-
-static void text_close(struct gt_stream *stream)
-{
-	(void)stream; /* the request owns it */
-}
-
 int upload_begin(struct request *request, upload_work work, bool lines, bool quiet, struct gt_error *err)
 {
 	int pipes[2];
@@ -100,8 +92,8 @@ int upload_begin(struct request *request, upload_work work, bool lines, bool qui
 	fcntl(pipes[1], F_SETFL, O_NONBLOCK);
 
 	struct upload *upload = gt_xcalloc(1, sizeof *upload);
-	*upload = (struct upload){ .base = { .read = text_read, .close = text_close }, .request = request, .work = work,
-				   .lines = lines, .quiet = quiet, .in_fd = pipes[0], .out_fd = pipes[1] };
+	*upload = (struct upload){ .request = request, .work = work, .lines = lines, .quiet = quiet, .in_fd = pipes[0],
+				   .out_fd = pipes[1] };
 	pthread_mutex_init(&upload->lock, NULL);
 	pthread_condattr_t monotonic;
 	pthread_condattr_init(&monotonic);
@@ -253,10 +245,8 @@ static bool wait_locked(struct upload *upload, int timeout_ms)
 	return upload->text.len > 0 || upload->done;
 }
 
-static ssize_t text_read(struct gt_stream *stream, void *bytes, size_t room, int timeout_ms, struct gt_error *err)
+static ssize_t take_text(struct upload *upload, void *bytes, size_t room, int timeout_ms)
 {
-	struct upload *upload = (struct upload *)stream;
-	(void)err;
 	LOCKED(&upload->lock);
 	if (!wait_locked(upload, timeout_ms))
 		return GT_STREAM_IDLE;
@@ -270,12 +260,36 @@ static ssize_t text_read(struct gt_stream *stream, void *bytes, size_t room, int
 	return (ssize_t)part;
 }
 
+/* `text` as a stream, for the answer that MHD sends. MHD closes it after the request, and the upload with it, has ended. */
+struct text_stream {
+	struct gt_stream base;
+	struct upload *upload;
+};
+
+static ssize_t text_read(struct gt_stream *stream, void *bytes, size_t room, int timeout_ms, struct gt_error *err)
+{
+	(void)err;
+	return take_text(((struct text_stream *)stream)->upload, bytes, room, timeout_ms);
+}
+
+static void text_close(struct gt_stream *stream)
+{
+	free(stream);
+}
+
+static struct gt_stream *text_stream(struct upload *upload)
+{
+	struct text_stream *stream = gt_xcalloc(1, sizeof *stream);
+	*stream = (struct text_stream){ { text_read, text_close }, upload };
+	return &stream->base;
+}
+
 /* The rest of an answer that has begun past MHD. */
 static void end_direct(struct upload *upload)
 {
 	char bytes[16 << 10];
 	ssize_t got;
-	while ((got = text_read(&upload->base, bytes, sizeof bytes, LOOK_MS, NULL)) != GT_STREAM_END) {
+	while ((got = take_text(upload, bytes, sizeof bytes, LOOK_MS)) != GT_STREAM_END) {
 		if (got > 0)
 			add_chunk(upload, bytes, (size_t)got);
 		send_direct(upload, 0);
@@ -310,5 +324,5 @@ int upload_end(struct upload *upload, struct gt_error *err)
 		return -1;
 	if (!upload->lines)
 		return answer_empty(request, 200);
-	return answer_stream(request, "application/json", &upload->base, err);
+	return answer_stream(request, "application/json", text_stream(upload), err);
 }
