@@ -76,7 +76,7 @@ $(BUILD)/bin/gantryd: $(call objects,$(call src_of,daemon)) $(DAEMON_PARTS)
 $(BUILD)/bin/gantry: $(call objects,cli/main.c) $(call archive,cli) $(call archive,base)
 	$(link) -pie -o $@ $^ -lsmartcols -lhttp_parser -ljansson -ldl -lpthread
 $(BUILD)/libexec/gantry-shim: $(call objects,core/shim/main.c) $(call archive,shim) $(call archive,runtime) $(call archive,base)
-	$(link) $(STATIC) -o $@ $^ -ljansson -lseccomp
+	$(link) $(STATIC) -o $@ $^ -ljansson -lseccomp -lz
 $(BUILD)/libexec/gantry-init: $(call objects,$(call src_of,init))
 	$(link) $(STATIC) -o $@ $^
 $(BUILD)/libexec/gantry-fs: $(call objects,core/fshelper/main.c) $(call archive,fshelper) $(call archive,base)

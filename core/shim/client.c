@@ -166,9 +166,11 @@ int gt_shim_event_fd(const struct gt_shim *shim)
 static void acknowledge(struct gt_shim *shim)
 {
 	struct gt_shim_request ack = { .magic = GT_SHIM_MAGIC, .type = GT_SHIM_MSG_ACK };
-	if (shim->ack_due)
-		send(shim->events, &ack, sizeof ack, MSG_DONTWAIT | MSG_NOSIGNAL); /* without it the shim waits for a moment */
-	shim->ack_due = false;
+	if (!shim->ack_due[0])
+		return;
+	strcpy(ack.exec_id, shim->ack_due);
+	send(shim->events, &ack, sizeof ack, MSG_DONTWAIT | MSG_NOSIGNAL); /* without it the shim waits for a moment */
+	shim->ack_due[0] = '\0';
 }
 
 static int gone(struct gt_shim *shim, struct gt_shim_event *event)
@@ -198,7 +200,8 @@ int gt_shim_event(struct gt_shim *shim, struct gt_shim_event *event)
 	*event = (struct gt_shim_event){ .type = (enum gt_shim_event_type)notice.event, .code = notice.code, .signal = notice.signal,
 					 .oom = notice.oom != 0, .at = notice.at };
 	strcpy(event->exec_id, notice.exec_id);
-	shim->ack_due = event->type == GT_SHIM_EXEC_EXIT;
+	if (event->type == GT_SHIM_EXEC_EXIT)
+		strcpy(shim->ack_due, event->exec_id);
 	return 1;
 }
 

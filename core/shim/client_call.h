@@ -16,7 +16,7 @@ struct gt_shim {
 	char *socket;           /* path of shim.sock; constant */
 	int events;             /* the event connection; constant */
 	int pidfd;              /* of the shim where it is our child, else -1; taken by an atomic exchange */
-	bool ack_due;           /* of the thread that calls gt_shim_event() */
+	char ack_due[65];       /* an exec's id or ""; of the thread that calls gt_shim_event() */
 };
 
 /* Connects to shim.sock until the deadline (gt_monotonic). GT_NOT_FOUND where nobody listens. */

@@ -24,11 +24,20 @@ void gt_loop_close(struct gt_loop *loop)
 int gt_loop_add(struct gt_loop *loop, struct gt_source *source, int fd, uint32_t events, struct gt_error *err)
 {
 	struct epoll_event event = { .events = events, .data.ptr = source };
-	if (epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
+	if (events && epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
 		return gt_fail_sys(err, GT_INTERNAL, errno, "watch a descriptor");
 	source->fd = fd;
 	source->events = events;
 	return 0;
+}
+
+/* What this round still has to tell it is not told. */
+static void forget(struct gt_loop *loop, const struct gt_source *source)
+{
+	for (int i = 0; i < loop->batch_count; i++) {
+		if (loop->batch[i].data.ptr == source)
+			loop->batch[i].data.ptr = NULL;
+	}
 }
 
 void gt_loop_want(struct gt_loop *loop, struct gt_source *source, uint32_t events)
@@ -36,8 +45,11 @@ void gt_loop_want(struct gt_loop *loop, struct gt_source *source, uint32_t event
 	struct epoll_event event = { .events = events, .data.ptr = source };
 	if (source->fd < 0 || source->events == events)
 		return;
-	if (epoll_ctl(loop->epoll, EPOLL_CTL_MOD, source->fd, &event) == 0)
+	int op = !events ? EPOLL_CTL_DEL : !source->events ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+	if (epoll_ctl(loop->epoll, op, source->fd, &event) == 0)
 		source->events = events;
+	if (!events)
+		forget(loop, source);
 }
 
 int gt_loop_remove(struct gt_loop *loop, struct gt_source *source)
@@ -45,12 +57,11 @@ int gt_loop_remove(struct gt_loop *loop, struct gt_source *source)
 	int fd = source->fd;
 	if (fd < 0)
 		return -1;
-	epoll_ctl(loop->epoll, EPOLL_CTL_DEL, fd, NULL);
-	for (int i = 0; i < loop->batch_count; i++) {
-		if (loop->batch[i].data.ptr == source)
-			loop->batch[i].data.ptr = NULL;
-	}
+	if (source->events)
+		epoll_ctl(loop->epoll, EPOLL_CTL_DEL, fd, NULL);
+	forget(loop, source);
 	source->fd = -1;
+	source->events = 0;
 	return fd;
 }
 
@@ -80,5 +91,6 @@ void gt_loop_run(struct gt_loop *loop)
 			last = gt_monotonic();
 			loop->tick(loop->owner);
 		}
+		loop->after(loop->owner);
 	}
 }

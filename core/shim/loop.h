@@ -24,6 +24,7 @@ struct gt_loop {
 	bool stop;
 	int tick_ms;                    /* 0: no tick is wanted */
 	void (*tick)(void *owner);
+	void (*after)(void *owner);     /* after each round: what must not happen inside a callback */
 	void *owner;
 	struct epoll_event *batch;      /* what is being dispatched */
 	int batch_count;
@@ -32,8 +33,9 @@ struct gt_loop {
 int gt_loop_open(struct gt_loop *loop, struct gt_error *err);
 void gt_loop_close(struct gt_loop *loop);
 
-/* Sets fd and events (0: only errors and hang-ups are told) and enters the source. */
+/* Sets fd and events and enters the source. */
 int gt_loop_add(struct gt_loop *loop, struct gt_source *source, int fd, uint32_t events, struct gt_error *err);
+/* events 0: nothing is told, not even a hang-up (epoll would tell of that again and again); EPOLLERR alone: only errors and hang-ups. */
 void gt_loop_want(struct gt_loop *loop, struct gt_source *source, uint32_t events);
 /* Takes it out; returns its fd, now the caller's, -1 where it was not in. */
 int gt_loop_remove(struct gt_loop *loop, struct gt_source *source);

@@ -26,7 +26,7 @@
 enum gt_shim_message {
 	/* daemon to shim, the event connection */
 	GT_SHIM_MSG_START = 1,
-	GT_SHIM_MSG_ACK,                /* the last EXEC_EXIT notice has been dealt with */
+	GT_SHIM_MSG_ACK,                /* the EXEC_EXIT notice of exec_id has been dealt with */
 	/* daemon to shim, request connections */
 	GT_SHIM_MSG_LISTEN,             /* this connection becomes the event connection */
 	GT_SHIM_MSG_SIGNAL,
