@@ -33,8 +33,13 @@ int gt_cgroup_create(const char *path, const json_t *resources, struct gt_cgroup
 int gt_cgroup_open(const char *path, struct gt_cgroup **cgroup, struct gt_error *err);
 void gt_cgroup_free(struct gt_cgroup *cgroup);          /* closes; the cgroup lives on. NULL is fine */
 
-/* For CLONE_INTO_CGROUP; -1 where the world is not pure v2. The struct's own. */
+/*
+ * Two ways in. gt_cgroup_join() moves any process, but the kernel waits for an RCU grace period when it moves a whole thread group after a pause (20 ms).
+ * The quick way is free of that: the child is cloned with CLONE_INTO_CGROUP and gt_cgroup_clone_fd() (v2 and hybrid; -1: there is no v2 hierarchy), and
+ * then, having one thread, calls gt_cgroup_join_self(), which needs nothing but the struct's descriptors and is async-signal-safe. Returns 0 or -errno.
+ */
 int gt_cgroup_clone_fd(const struct gt_cgroup *cgroup);
+int gt_cgroup_join_self(const struct gt_cgroup *cgroup);
 int gt_cgroup_join(struct gt_cgroup *cgroup, pid_t pid, struct gt_error *err);
 
 /* Changes limits of a living container: only what `resources` names. All or nothing as far as the kernel allows: on failure earlier values are put back. */
