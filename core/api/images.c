@@ -9,7 +9,7 @@ HANDLER(serve_image_list)
 {
 	const struct query *query = &request->query;
 	AUTO_JSON json_t *filters = NULL;
-	if (query_refuse(query, err, "manifests", NULL) < 0 || query_filters(query, &filters, err) < 0)
+	if (query_refuse(query, NAMES("manifests"), err) < 0 || query_filters(query, &filters, err) < 0)
 		return -1;
 	return answer_json(request, 200,
 			   gt_engine_images_list(request->api->engine, query_bool(query, "all", false), filters,
@@ -18,14 +18,14 @@ HANDLER(serve_image_list)
 
 HANDLER(serve_image_inspect)
 {
-	if (query_refuse(&request->query, err, "manifests", "platform", NULL) < 0)
+	if (query_refuse(&request->query, NAMES("manifests", "platform"), err) < 0)
 		return -1;
 	return answer_json(request, 200, gt_image_inspect(gt_engine_images(request->api->engine), req_segment(request, 0), err));
 }
 
 HANDLER(serve_image_history)
 {
-	if (query_refuse(&request->query, err, "platform", NULL) < 0)
+	if (query_refuse(&request->query, NAMES("platform"), err) < 0)
 		return -1;
 	return answer_json(request, 200, gt_image_history(gt_engine_images(request->api->engine), req_segment(request, 0), err));
 }
@@ -43,7 +43,7 @@ HANDLER(serve_image_tag)
 HANDLER(serve_image_remove)
 {
 	const struct query *query = &request->query;
-	if (query_refuse(query, err, "platforms", NULL) < 0)
+	if (query_refuse(query, NAMES("platforms"), err) < 0)
 		return -1;
 	return answer_json(request, 200,
 			   gt_engine_image_remove(request->api->engine, req_segment(request, 0), query_bool(query, "force", false),
@@ -63,7 +63,7 @@ HANDLER(serve_image_prune)
 static int save(struct request *request, struct gt_strings *names, struct gt_error *err)
 {
 	struct gt_stream *stream = NULL;
-	int rc = query_refuse(&request->query, err, "platform", NULL);
+	int rc = query_refuse(&request->query, NAMES("platform"), err);
 	if (rc == 0)
 		stream = gt_image_save(gt_engine_images(request->api->engine), names, err);
 	gt_strings_free(names);
@@ -95,7 +95,7 @@ static int load(struct request *request, int in_fd, struct gt_progress *progress
 
 HANDLER(serve_image_load)
 {
-	if (query_refuse(&request->query, err, "platform", NULL) < 0)
+	if (query_refuse(&request->query, NAMES("platform"), err) < 0)
 		return -1;
 	return upload_begin(request, load, true, query_bool(&request->query, "quiet", false), err);
 }

@@ -109,7 +109,8 @@ static int add_passed(struct opening *opening, struct gt_error *err)
 		socklen_t len = sizeof addr;
 		if (opening->passed[i] < 0)
 			continue;
-		struct listener listener = { .fd = take_fd(opening->passed[i]), .name = gt_xstrdup("fd://") };
+		struct listener listener = { .fd = opening->passed[i], .name = gt_xstrdup("fd://") };
+		opening->passed[i] = -1;
 		getsockname(listener.fd, (struct sockaddr *)&addr, &len);
 		if (addr.ss_family != AF_UNIX && decide_tls(opening->config, listener.name, &listener.tls, err) < 0) {
 			close(listener.fd);

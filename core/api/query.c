@@ -2,7 +2,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -225,15 +224,11 @@ int query_filters(const struct query *query, json_t **filters, struct gt_error *
 	return text ? query_filters_parse(text, filters, err) : 0;
 }
 
-int query_refuse(const struct query *query, struct gt_error *err, ...)
+int query_refuse(const struct query *query, const char *const *names, struct gt_error *err)
 {
-	va_list names;
-	const char *bad = NULL, *name;
-	va_start(names, err);
-	while (!bad && (name = va_arg(names, const char *)) != NULL) {
-		if (query_bool(query, name, false))
-			bad = name;
+	for (; *names; names++) {
+		if (query_bool(query, *names, false))
+			return gt_fail(err, GT_UNSUPPORTED, "the query parameter %s is not supported: leave it out", *names);
 	}
-	va_end(names);
-	return bad ? gt_fail(err, GT_UNSUPPORTED, "the query parameter %s is not supported: leave it out", bad) : 0;
+	return 0;
 }

@@ -47,4 +47,5 @@ void query_list(const struct query *query, const char *name, struct gt_strings *
 int query_filters(const struct query *query, json_t **filters, struct gt_error *err);
 int query_filters_parse(const char *text, json_t **filters, struct gt_error *err);
 /* Parameters that are not offered, closed by NULL: GT_UNSUPPORTED by name where one is given and not false. */
-int query_refuse(const struct query *query, struct gt_error *err, ...) __attribute__((sentinel));
+int query_refuse(const struct query *query, const char *const *names, struct gt_error *err);
+#define NAMES(...) ((const char *const[]){ __VA_ARGS__, NULL })

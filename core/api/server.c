@@ -44,7 +44,7 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **s
 	if (what != MHD_CONNECTION_NOTIFY_STARTED)
 		return;
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-	struct sockaddr_storage self;
+	struct sockaddr_storage self = { 0 };
 	socklen_t len = sizeof self;
 	if (!info || getsockname(info->connect_fd, (struct sockaddr *)&self, &len) < 0 || self.ss_family == AF_UNIX)
 		return;

@@ -219,8 +219,8 @@ static void what_is_not_offered_is_refused_by_name(void **state)
 	struct query query;
 	struct gt_error err = { 0 };
 	assert_int_equal(query_parse("manifests=0&platform=linux%2Farm", &query, &err), 0);
-	assert_int_equal(query_refuse(&query, &err, "manifests", "squash", NULL), 0);
-	assert_int_equal(query_refuse(&query, &err, "manifests", "platform", NULL), -1);
+	assert_int_equal(query_refuse(&query, NAMES("manifests", "squash"), &err), 0);
+	assert_int_equal(query_refuse(&query, NAMES("manifests", "platform"), &err), -1);
 	assert_int_equal(err.kind, GT_UNSUPPORTED);
 	assert_non_null(strstr(err.message, "platform"));
 	query_free(&query);
