@@ -63,6 +63,8 @@ $(BUILD)/obj/%.o: %.c Makefile
 	@echo "  CC      $<"
 	@$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -fPIE -c $< -o $@
 
+$(BUILD)/obj/core/engine/seccomp.o: core/engine/seccomp-default.json
+
 # ---- programs ----
 DAEMON_LIBS := -lmicrohttpd -lgnutls -larchive -lcurl -lseccomp -linih -lcrypto -lz -lzstd -lisal -ljansson -ldl -lpthread
 PROGRAMS := $(addprefix $(BUILD)/bin/,gantryd gantry) $(addprefix $(BUILD)/libexec/,gantry-shim gantry-init gantry-fs)

@@ -29,6 +29,7 @@ struct gt_volumes;      /* volume.c */
 struct gt_events;       /* events.c */
 struct gt_monitor;      /* monitor.c: epoll on the shims' event fds */
 struct gt_timers;       /* timer.c */
+struct gt_seccomp_cache;        /* seccomp.c: compiled programs */
 struct gt_workers;      /* worker.c: a small pool for what must not hold up the monitor */
 
 struct gt_engine {
@@ -44,6 +45,7 @@ struct gt_engine {
 	struct gt_monitor *monitor;
 	struct gt_timers *timers;
 	struct gt_workers *workers;
+	struct gt_seccomp_cache *seccomp;
 	char *shim_path, *init_path, *fs_helper;
 	char *engine_id;
 	atomic_bool closing;
