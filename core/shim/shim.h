@@ -121,6 +121,12 @@ struct shim {
 };
 #define GT_SCRATCH (64u * 1024)
 
+/* Something waits for time to pass. */
+static inline void gt_shim_want_tick(struct shim *shim)
+{
+	shim->loop.tick_ms = GT_TICK_MS;
+}
+
 /* ---- server.c: the two kinds of connection ---- */
 int gt_server_open(struct shim *shim, struct gt_error *err);
 void gt_server_close(struct shim *shim);        /* no new requests; shim.sock goes */
@@ -184,8 +190,8 @@ void gt_exit_look(struct shim *shim);           /* after each round */
 /* What waitid() says as Docker's exit code. */
 bool gt_reap_status(int pidfd, int *code, int *signo);
 
-/* ---- main.c ---- */
+/* ---- start.c ---- */
+int gt_shim_create(struct shim *shim, struct gt_error *err);    /* up to where the daemon's drivers can go to work */
 void gt_shim_start_now(struct shim *shim);
-void gt_shim_undo(struct shim *shim);           /* before the start: kill, remove, end */
-void gt_shim_want_tick(struct shim *shim);      /* something waits for time to pass */
+void gt_shim_undo(struct shim *shim);           /* before the start: kill, remove, close */
 int gt_shim_reopen(struct shim *shim, struct gt_error *err);
