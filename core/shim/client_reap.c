@@ -18,7 +18,7 @@
 
 static struct {
 	pthread_mutex_t lock;
-	int epoll;              /* under lock until the first use, then constant */
+	int epoll;              /* made with the thread, closed with it; it changes under lock while there is no thread */
 	unsigned count;         /* under lock: pidfds in the epoll; the thread lives while it is not 0 */
 } reaper = { .lock = PTHREAD_MUTEX_INITIALIZER, .epoll = -1 };
 
@@ -47,9 +47,11 @@ static void *reap(void *arg)
 			done++;
 		}
 		LOCKED(&reaper.lock);
-		reaper.count -= done < reaper.count ? done : reaper.count; /* more: those that came when no thread could start */
-		if (reaper.count == 0)
+		reaper.count -= done;
+		if (reaper.count == 0) {
+			close(take_fd(reaper.epoll));
 			return NULL;
+		}
 	}
 }
 
@@ -76,10 +78,14 @@ void gt_shim_reap_later(int pidfd)
 		reaper.epoll = epoll_create1(EPOLL_CLOEXEC);
 	struct epoll_event event = { .events = EPOLLIN, .data.fd = pidfd };
 	if (reaper.epoll < 0 || epoll_ctl(reaper.epoll, EPOLL_CTL_ADD, pidfd, &event) < 0) {
-		close(pidfd); /* out of descriptors: one zombie is the lesser evil */
+		close(pidfd); /* out of descriptors: one zombie until the daemon's end is the lesser evil */
+		if (reaper.epoll >= 0 && reaper.count == 0)
+			close(take_fd(reaper.epoll));
 		return;
 	}
-	/* Without a thread the next call tries again: what is in the epoll stays there. */
-	if (reaper.count++ == 0 && start_thread() != 0)
+	if (reaper.count++ == 0 && start_thread() != 0) { /* the same */
 		reaper.count = 0;
+		close(pidfd);
+		close(take_fd(reaper.epoll));
+	}
 }
