@@ -168,7 +168,7 @@ static void acknowledge(struct gt_shim *shim)
 	struct gt_shim_request ack = { .magic = GT_SHIM_MAGIC, .type = GT_SHIM_MSG_ACK };
 	if (!shim->ack_due[0])
 		return;
-	strcpy(ack.exec_id, shim->ack_due);
+	memcpy(ack.exec_id, shim->ack_due, sizeof shim->ack_due);
 	send(shim->events, &ack, sizeof ack, MSG_DONTWAIT | MSG_NOSIGNAL); /* without it the shim waits for a moment */
 	shim->ack_due[0] = '\0';
 }
@@ -199,9 +199,9 @@ int gt_shim_event(struct gt_shim *shim, struct gt_shim_event *event)
 	notice.exec_id[GT_COUNT(event->exec_id) - 1] = '\0';
 	*event = (struct gt_shim_event){ .type = (enum gt_shim_event_type)notice.event, .code = notice.code, .signal = notice.signal,
 					 .oom = notice.oom != 0, .at = notice.at };
-	strcpy(event->exec_id, notice.exec_id);
+	memcpy(event->exec_id, notice.exec_id, sizeof event->exec_id);
 	if (event->type == GT_SHIM_EXEC_EXIT)
-		strcpy(shim->ack_due, event->exec_id);
+		memcpy(shim->ack_due, event->exec_id, sizeof shim->ack_due);
 	return 1;
 }
 

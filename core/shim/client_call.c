@@ -118,9 +118,10 @@ static int name_exec(struct gt_shim_request *request, const char *exec_id, struc
 {
 	if (!exec_id)
 		return 0;
-	if (!*exec_id || strlen(exec_id) > 64)
+	size_t len = strlen(exec_id);
+	if (len == 0 || len > 64)
 		return gt_fail(err, GT_INVALID, "\"%.70s\" is not the id of an exec", exec_id);
-	strcpy(request->exec_id, exec_id);
+	memcpy(request->exec_id, exec_id, len);
 	return 0;
 }
 
@@ -170,7 +171,7 @@ int gt_shim_exec(struct gt_shim *shim, const char *exec_id, const char *process,
 	struct gt_shim_request request = { .type = GT_SHIM_MSG_EXEC, .stdin_open = stdin_open, .process_len = (uint32_t)len };
 	struct gt_shim_reply reply;
 	if (len > GT_SHIM_MAX_PROCESS)
-		return gt_fail(err, GT_TOO_LARGE, "the description of a process is larger than %u bytes", GT_SHIM_MAX_PROCESS);
+		return gt_fail(err, GT_TOO_LARGE, "the description of a process is larger than %zu bytes", GT_SHIM_MAX_PROCESS);
 	if (name_exec(&request, exec_id, err) < 0 || (fd >= 0 && how && describe_attach(&request, how, err) < 0))
 		return -1;
 	AUTO_CLOSE int file = memfd_create("gantry-process", MFD_CLOEXEC);

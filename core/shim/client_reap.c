@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,7 +19,7 @@
 
 static struct {
 	pthread_mutex_t lock;
-	int epoll;              /* made with the thread, closed with it; it changes under lock while there is no thread */
+	int epoll;              /* under lock: made with the thread, which has a copy, and closed by it */
 	unsigned count;         /* under lock: pidfds in the epoll; the thread lives while it is not 0 */
 } reaper = { .lock = PTHREAD_MUTEX_INITIALIZER, .epoll = -1 };
 
@@ -34,28 +35,29 @@ bool gt_shim_reap_now(int pidfd)
 
 static void *reap(void *arg)
 {
-	(void)arg;
+	int epoll = (int)(intptr_t)arg;
 	for (;;) {
 		struct epoll_event ready[16];
-		int n = epoll_wait(reaper.epoll, ready, GT_COUNT(ready), -1);
+		int n = epoll_wait(epoll, ready, GT_COUNT(ready), -1);
 		unsigned done = 0;
 		for (int i = 0; i < n; i++) {
 			if (!gt_shim_reap_now(ready[i].data.fd))
 				continue;
-			epoll_ctl(reaper.epoll, EPOLL_CTL_DEL, ready[i].data.fd, NULL);
+			epoll_ctl(epoll, EPOLL_CTL_DEL, ready[i].data.fd, NULL);
 			close(ready[i].data.fd);
 			done++;
 		}
 		LOCKED(&reaper.lock);
 		reaper.count -= done;
 		if (reaper.count == 0) {
-			close(take_fd(reaper.epoll));
+			reaper.epoll = -1;
+			close(epoll);
 			return NULL;
 		}
 	}
 }
 
-static int start_thread(void)
+static int start_thread(int epoll)
 {
 	pthread_attr_t attr;
 	pthread_t thread;
@@ -64,8 +66,8 @@ static int start_thread(void)
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, 64 * 1024);
-	int rc = pthread_create(&thread, &attr, reap, NULL);
+	pthread_attr_setstacksize(&attr, (size_t)64 * 1024);
+	int rc = pthread_create(&thread, &attr, reap, (void *)(intptr_t)epoll);
 	pthread_attr_destroy(&attr);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return rc;
@@ -83,7 +85,7 @@ void gt_shim_reap_later(int pidfd)
 			close(take_fd(reaper.epoll));
 		return;
 	}
-	if (reaper.count++ == 0 && start_thread() != 0) { /* the same */
+	if (reaper.count++ == 0 && start_thread(reaper.epoll) != 0) { /* the same */
 		reaper.count = 0;
 		close(pidfd);
 		close(take_fd(reaper.epoll));

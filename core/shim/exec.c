@@ -42,7 +42,7 @@ static int check_id(struct shim *shim, const char *id, struct gt_error *err)
 static json_t *read_process(int fd, size_t len, struct gt_error *err)
 {
 	if (len == 0 || len > GT_SHIM_MAX_PROCESS)
-		return gt_fail_null(err, GT_INVALID, "the description of a process has %zu bytes, 1 to %u are possible", len, GT_SHIM_MAX_PROCESS);
+		return gt_fail_null(err, GT_INVALID, "the description of a process has %zu bytes, 1 to %zu are possible", len, GT_SHIM_MAX_PROCESS);
 	AUTO_FREE char *text = gt_xmalloc(len);
 	for (size_t got = 0; got < len;) {
 		ssize_t n = pread(fd, text + got, len - got, (off_t)got);

@@ -16,7 +16,7 @@
 #include "base/clock.h"
 #include "shim/shim.h"
 
-#define DRAIN_MAX (2u * 1024 * 1024)    /* more than a pipe can hold; who still writes after that is not waited for */
+#define DRAIN_MAX ((size_t)2 << 20)    /* more than a pipe can hold; who still writes after that is not waited for */
 
 static void output_ready(struct gt_source *source, uint32_t events);
 static void input_ready(struct gt_source *source, uint32_t events);

@@ -13,7 +13,8 @@
 #include "base/log.h"
 #include "shim/logformat.h"
 
-#define FLUSH_AT (96u * 1024)
+#define FLUSH_AT ((size_t)96 * 1024)
+#define WORST (6 * (size_t)GT_LOG_CHUNK + 256)  /* a record of control characters alone */
 
 struct gt_logfile {
 	struct gt_log_settings settings;        /* path is owned */
@@ -101,7 +102,7 @@ static int rotate(struct gt_logfile *log, struct gt_error *err)
 		gt_log_compress_wait(take_fd(log->compressing), settings->path, false);
 	if (gt_log_shift(settings->path, settings->max_file, err) < 0)
 		return -1;
-	int64_t size;
+	int64_t size = 0;
 	int fd = open_file(settings->path, &size, err);
 	if (fd < 0)
 		return -1;
@@ -158,8 +159,8 @@ static void begin(struct gt_logfile *log, unsigned stream, int64_t time)
 {
 	if (log->settings.driver == GT_LOG_JSON_FILE)
 		gt_log_json_stamp(&log->tail, stream, time);
-	if (!log->out.cap) /* once, so that it never moves: the worst record is six times its text */
-		gt_buf_reserve(&log->out, FLUSH_AT + 6 * GT_LOG_CHUNK + 256);
+	if (!log->out.cap) /* once, so that it never moves */
+		gt_buf_reserve(&log->out, FLUSH_AT + WORST);
 }
 
 void gt_logfile_feed(struct gt_logfile *log, unsigned stream, const char *bytes, size_t len, int64_t time)

@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-#define GT_LOG_CHUNK (16u * 1024)
+#define GT_LOG_CHUNK 16384u
 
 #define GT_LOG_PARTIAL 1u       /* the line goes on in the next record of the same stream */
 

@@ -21,7 +21,7 @@
 #define GT_SHIM_LOG_FILE "shim.log"
 
 #define GT_SHIM_MAX_KEYS 32
-#define GT_SHIM_MAX_PROCESS (1024u * 1024)      /* bytes of an exec's JSON */
+#define GT_SHIM_MAX_PROCESS ((size_t)1 << 20)      /* bytes of an exec's JSON */
 
 enum gt_shim_message {
 	/* daemon to shim, the event connection */

@@ -310,6 +310,8 @@ void gt_server_close(struct shim *shim)
 		return;
 	gt_loop_drop(&shim->loop, &shim->listener);
 	unlinkat(shim->bundle_fd, GT_SHIM_SOCKET, 0);
-	while (shim->conns)
-		drop_conn(shim->conns);
+	for (struct gt_conn *conn = shim->conns, *next; conn; conn = next) {
+		next = conn->next;
+		drop_conn(conn);
+	}
 }

@@ -23,8 +23,8 @@
 #define GT_SHIM_MAX_CLIENTS 256         /* of one process */
 #define GT_SHIM_MAX_EXECS 1024          /* alive at one time */
 #define GT_SHIM_MAX_CONNECTIONS 128
-#define GT_CLIENT_QUEUE (1024u * 1024)  /* bytes that wait for one client before its process does */
-#define GT_STDIN_QUEUE (64u * 1024)     /* bytes that wait for a process before its clients do */
+#define GT_CLIENT_QUEUE ((size_t)1 << 20)  /* bytes that wait for one client before its process does */
+#define GT_STDIN_QUEUE ((size_t)64 * 1024)     /* bytes that wait for a process before its clients do */
 #define GT_TICK_MS 250
 
 struct shim;
@@ -119,7 +119,7 @@ struct shim {
 
 	char *scratch;                  /* GT_SCRATCH bytes, for what is read in one callback */
 };
-#define GT_SCRATCH (64u * 1024)
+#define GT_SCRATCH ((size_t)64 * 1024)
 
 /* Something waits for time to pass. */
 static inline void gt_shim_want_tick(struct shim *shim)

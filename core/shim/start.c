@@ -15,7 +15,7 @@
 #include "base/json.h"
 #include "shim/shim.h"
 
-#define CONFIG_MAX (16u * 1024 * 1024)
+#define CONFIG_MAX ((size_t)16 << 20)
 
 void gt_shim_undo(struct shim *shim)
 {
