@@ -116,7 +116,9 @@ static int run(struct gt_proc *exec, const json_t *process, const struct gt_shim
 	if (!exec->tty && gt_proc_pipes(exec, exec->input_wanted, attached && (request->attach & GT_SHIM_ATTACH_STDOUT),
 					attached && (request->attach & GT_SHIM_ATTACH_STDERR), child, err) < 0)
 		return -1;
+	gt_shim_guard(exec->shim, false);
 	int rc = gt_runtime_exec(exec->shim->runtime, process, child, &made, err);
+	gt_shim_guard(exec->shim, true);
 	for (int i = 0; i < 3; i++) {
 		if (child[i] >= 0)
 			close(child[i]);

@@ -102,6 +102,8 @@ struct shim {
 	struct gt_source ready, oom, children;
 	bool oom_told;
 	int64_t started;
+	bool guarded;                   /* the shim's OOM score is its own */
+	int64_t child_score;            /* what its children have instead */
 
 	struct gt_proc init;
 	struct gt_proc *execs;
@@ -195,3 +197,5 @@ int gt_shim_create(struct shim *shim, struct gt_error *err);    /* up to where t
 void gt_shim_start_now(struct shim *shim);
 void gt_shim_undo(struct shim *shim);           /* before the start: kill, remove, close */
 int gt_shim_reopen(struct shim *shim, struct gt_error *err);
+/* Off while a child is cloned, which must not inherit the shim's protection from the OOM killer. */
+void gt_shim_guard(struct shim *shim, bool on);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -59,6 +60,33 @@ void gt_shim_start_now(struct shim *shim)
 	gt_server_answer(shim, NULL);
 	gt_exit_watch(shim);
 	malloc_trim(0); /* what building the container took */
+}
+
+/* ---- the kernel's OOM killer should take a container rather than its shim ---- */
+
+#define OWN_SCORE (-998)
+#define SCORE_FILE "/proc/self/oom_score_adj"
+
+static bool write_score(int64_t score)
+{
+	char text[24];
+	snprintf(text, sizeof text, "%lld", (long long)score);
+	return gt_write_control(AT_FDCWD, SCORE_FILE, text, NULL) == 0;
+}
+
+/* After the clone of init, which has the daemon's score or that of its configuration. Where it is not permitted (CAP_SYS_RESOURCE) nothing changes. */
+static void guard(struct shim *shim)
+{
+	if (gt_read_number(AT_FDCWD, SCORE_FILE, &shim->child_score, NULL) < 0)
+		return;
+	shim->guarded = write_score(OWN_SCORE);
+	gt_json_int(json_object_get(shim->config, "process"), "oomScoreAdj", &shim->child_score, NULL);
+}
+
+void gt_shim_guard(struct shim *shim, bool on)
+{
+	if (shim->guarded)
+		write_score(on ? OWN_SCORE : shim->child_score);
 }
 
 static json_t *read_config(struct shim *shim, struct gt_error *err)
@@ -116,5 +144,8 @@ int gt_shim_create(struct shim *shim, struct gt_error *err)
 	    gt_server_open(shim, err) < 0 || gt_logfile_open(&shim->notes.log, &shim->log, err) < 0)
 		return -1;
 	shim->init.log = shim->log;
-	return gt_server_created(shim, gt_runtime_pid(shim->runtime), gt_runtime_netns(shim->runtime), err);
+	if (gt_server_created(shim, gt_runtime_pid(shim->runtime), gt_runtime_netns(shim->runtime), err) < 0)
+		return -1;
+	guard(shim);
+	return 0;
 }
