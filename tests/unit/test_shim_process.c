@@ -614,6 +614,119 @@ static void a_shim_is_small(void **state)
 	finish(shim);
 }
 
+/* Changes config.json of a bundle that is written: what `path` leads to is set to value (taken over). */
+static void change(const struct place *place, const char *object, const char *member, json_t *value)
+{
+	AUTO_FREE char *path = gt_xasprintf("%s/config.json", place->bundle);
+	AUTO_JSON json_t *config = json_load_file(path, 0, NULL);
+	assert_int_equal(json_object_set_new(json_object_get(config, object), member, value), 0);
+	assert_int_equal(json_dump_file(config, path, 0), 0);
+}
+
+static void the_oom_killer_is_heard(void **state)
+{
+	struct place *place = *state;
+	struct gt_shim_created created;
+	struct gt_shim_event event;
+	if (!gt_cgroup_has("memory"))
+		skip();
+	write_bundle(place, "x=0123456789abcdef; while :; do x=$x$x; done", false, "");
+	change(place, "linux", "resources", json_pack("{s:{s:i s:i}}", "memory", "limit", 16 << 20, "swap", 16 << 20));
+	struct gt_shim *shim = spawn(place, &created);
+	MUST(gt_shim_start(shim, &why));
+	assert_int_equal(next_event(shim).type, GT_SHIM_OOM);
+	event = finish(shim);
+	assert_int_equal(event.code, 137);
+	assert_true(event.oom);
+	MUST(gt_shim_read_exit(place->bundle, &event, &why));
+	assert_true(event.oom);
+}
+
+static void with_the_hosts_pids_orphans_are_reaped_and_die_with_init(void **state)
+{
+	struct place *place = *state;
+	struct gt_shim_created created;
+	AUTO_BUF struct gt_buf out = { 0 };
+	write_bundle(place, "(sh -c 'sleep 0.1' &) ; (sh -c 'echo $$; exec sleep 1000' &) ; sleep 0.4; exit 3", false, "");
+	change(place, "linux", "namespaces", json_pack("[{s:s} {s:s}]", "type", "mount", "type", "network"));
+	struct gt_shim *shim = spawn(place, &created);
+	AUTO_CLOSE int client = attach(shim, false, true, true, false, NULL);
+	MUST(gt_shim_start(shim, &why));
+	read_client(client, NULL, &out); /* to its end, though the orphan held the pipe */
+	assert_int_equal(finish(shim).code, 3);
+	assert_true(atoi(out.data) > 0);
+	for (int i = 0; i < 500 && kill(atoi(out.data), 0) == 0; i++) /* dead, and reaped with the shim */
+		usleep(10000);
+	assert_int_equal(kill(atoi(out.data), 0), -1);
+}
+
+static void a_process_starts_with_plain_signals(void **state)
+{
+	struct place *place = *state;
+	AUTO_BUF struct gt_buf out = { 0 };
+	int client;
+	struct gt_shim *shim = start(place, "sleep 100", false, "");
+	MUST(exec(shim, "e1", "exec cat /proc/self/status", false, false, &client));
+	assert_int_equal(next_event(shim).type, GT_SHIM_EXEC_EXIT);
+	struct gt_shim_event event;
+	gt_shim_event(shim, &event);
+	read_client(client, NULL, &out);
+	assert_non_null(strstr(out.data, "SigBlk:\t0000000000000000"));
+	assert_null(strstr(out.data, "SigIgn:\t0000000000001")); /* SIGPIPE */
+	close(client);
+	MUST(gt_shim_signal(shim, NULL, SIGKILL, &why));
+	finish(shim);
+}
+
+static void many_execs_at_one_time_each_get_their_own(void **state)
+{
+	struct place *place = *state;
+	struct gt_shim *shim = start(place, "sleep 100", false, "");
+	int clients[20];
+	for (int i = 0; i < 20; i++) {
+		AUTO_FREE char *id = gt_xasprintf("e%d", i);
+		AUTO_FREE char *script = gt_xasprintf("read x; echo $x %d; exit %d", i, i);
+		MUST(exec(shim, id, script, i % 2, true, &clients[i]));
+	}
+	for (int i = 0; i < 20; i++)
+		say(clients[i], "hey\n");
+	for (int i = 0; i < 20; i++) {
+		struct gt_shim_event event = next_event(shim);
+		assert_int_equal(event.type, GT_SHIM_EXEC_EXIT);
+		assert_int_equal(event.code, atoi(event.exec_id + 1));
+	}
+	struct gt_shim_event event;
+	gt_shim_event(shim, &event);
+	for (int i = 0; i < 20; i++) {
+		AUTO_BUF struct gt_buf out = { 0 };
+		AUTO_FREE char *wanted = gt_xasprintf("hey %d", i);
+		read_client(clients[i], NULL, &out);
+		assert_non_null(strstr(out.data, wanted));
+		close(clients[i]);
+	}
+	MUST(gt_shim_signal(shim, NULL, SIGKILL, &why));
+	finish(shim);
+}
+
+static void starts_are_quick(void **state)
+{
+	struct place *place = *state;
+	int64_t made = 0, started = 0;
+	enum { ROUNDS = 20 };
+	for (int i = 0; i < ROUNDS; i++) {
+		struct gt_shim_created created;
+		write_bundle(place, "exit 0", false, "");
+		int64_t t0 = gt_monotonic();
+		struct gt_shim *shim = spawn(place, &created);
+		int64_t t1 = gt_monotonic();
+		MUST(gt_shim_start(shim, &why));
+		started += gt_monotonic() - t1;
+		made += t1 - t0;
+		finish(shim);
+	}
+	print_message("created after %lld us, started %lld us later\n", (long long)(made / ROUNDS / 1000), (long long)(started / ROUNDS / 1000));
+}
+
 static int remove_cgroups(void **state)
 {
 	AUTO_FREE char *parent = gt_xasprintf("/gantry-test-shim-%d", (int)getpid());
@@ -643,6 +756,11 @@ int main(void)
 		IN_PLACE(a_lot_of_input_waits_for_a_slow_process),
 		IN_PLACE(a_moved_log_is_reopened),
 		IN_PLACE(a_shim_is_small),
+		IN_PLACE(the_oom_killer_is_heard),
+		IN_PLACE(with_the_hosts_pids_orphans_are_reaped_and_die_with_init),
+		IN_PLACE(a_process_starts_with_plain_signals),
+		IN_PLACE(many_execs_at_one_time_each_get_their_own),
+		IN_PLACE(starts_are_quick),
 	};
 	return cmocka_run_group_tests(tests, NULL, remove_cgroups);
 }
