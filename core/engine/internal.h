@@ -222,6 +222,9 @@ int gt_container_config_read(struct gt_engine *engine, const json_t *body, struc
 			     struct gt_error *err);
 int gt_container_config_merge(struct gt_container_config *config, const struct gt_image_config *image, struct gt_error *err);
 
+/* "10m", "1g", "4096" -> bytes; -1 where it is no size. */
+int gt_size_parse(const char *text, int64_t *bytes);
+
 /* ---- spec.c: a container -> OCI config.json; callers hold ctr->op ---- */
 /* start: asks storage for the root's mount, gt_mounts_prepare() for the others, gt_endpoints_netns() for the network namespace, and writes
  * <bundle>/config.json, rootfs/ and seccomp.bpf. The bundle directory exists. What it prepared is released by gt_mounts_release(). */

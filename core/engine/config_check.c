@@ -1,0 +1,267 @@
+/*
+ * config_check.c - a create request against what this engine can do: names, logs, restarts, health. Nothing that is asked for is quietly left out.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/config_check.h"
+
+#define MAX_STRINGS 8192
+#define MAX_STRING 131072
+
+static int check_strings(const char *what, const struct gt_strings *list, struct gt_error *err)
+{
+	if (list->count > MAX_STRINGS)
+		return gt_fail(err, GT_TOO_LARGE, "%s has more than %d entries", what, MAX_STRINGS);
+	for (size_t i = 0; i < list->count; i++) {
+		if (strlen(list->items[i]) > MAX_STRING)
+			return gt_fail(err, GT_TOO_LARGE, "%s has an entry of more than %d bytes", what, MAX_STRING);
+	}
+	return 0;
+}
+
+static int check_env(const struct gt_strings *env, struct gt_error *err)
+{
+	for (size_t i = 0; i < env->count; i++) {
+		if (!env->items[i][0] || env->items[i][0] == '=')
+			return gt_fail(err, GT_INVALID, "invalid environment variable: %.64s", env->items[i]);
+	}
+	return check_strings("Env", env, err);
+}
+
+static int check_object_of_strings(const char *what, const json_t *object, struct gt_error *err)
+{
+	const char *key;
+	json_t *value;
+	if (!object || json_is_null(object))
+		return 0;
+	if (!json_is_object(object))
+		return gt_fail(err, GT_INVALID, "%s is not an object of strings", what);
+	if (json_object_size(object) > MAX_STRINGS)
+		return gt_fail(err, GT_TOO_LARGE, "%s has more than %d entries", what, MAX_STRINGS);
+	json_object_foreach((json_t *)object, key, value) {
+		if (!json_is_string(value))
+			return gt_fail(err, GT_INVALID, "%s: the value of %.64s is not a string", what, key);
+	}
+	return 0;
+}
+
+/* RFC 1123, as Docker has it. */
+static int check_hostname(const char *name, const char *what, struct gt_error *err)
+{
+	size_t len = name ? strlen(name) : 0;
+	if (!len)
+		return 0;
+	if (len > 63 && strcmp(what, "Hostname") == 0)
+		return gt_fail(err, GT_INVALID, "invalid hostname: %.80s... has more than 63 characters", name);
+	for (size_t i = 0; i < len; i++) {
+		char c = name[i];
+		bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
+		if (!good || len > 253 || ((c == '-' || c == '.') && i == 0))
+			return gt_fail(err, GT_INVALID, "invalid %s: %.253s", strcmp(what, "Hostname") ? "domain name" : "hostname format", name);
+	}
+	return 0;
+}
+
+/* ---- logs ---- */
+
+static int check_count(const char *driver, const char *name, const char *text, struct gt_error *err)
+{
+	char *end;
+	long value = strtol(text, &end, 10);
+	return *text && !*end && value >= 1 && value <= 1000 ? 0 : gt_fail(err, GT_INVALID, "log driver %s: %s=%.32s is not a number from 1 to 1000", driver, name, text);
+}
+
+int gt_size_parse(const char *text, int64_t *bytes)
+{
+	char *end;
+	double value = strtod(text, &end);
+	int64_t unit = 1;
+	if (end == text || value < 0)
+		return -1;
+	switch (*end) {
+	case 'g':
+	case 'G':
+		unit *= 1024; /* fall through */
+	case 'm':
+	case 'M':
+		unit *= 1024; /* fall through */
+	case 'k':
+	case 'K':
+		unit *= 1024;
+		end++;
+		break;
+	default:
+		break;
+	}
+	if (*end == 'b' || *end == 'B')
+		end++;
+	if (*end || value * (double)unit > 9e18)
+		return -1;
+	*bytes = (int64_t)(value * (double)unit);
+	return 0;
+}
+
+static int check_log_option(const char *driver, const char *name, const char *text, struct gt_error *err)
+{
+	int64_t size;
+	if (strcmp(driver, "none") == 0)
+		return gt_fail(err, GT_INVALID, "log driver none takes no options, so not %.64s", name);
+	if (strcmp(name, "max-size") == 0)
+		return strcmp(text, "-1") == 0 || (gt_size_parse(text, &size) == 0 && size > 0) ? 0 :
+			gt_fail(err, GT_INVALID, "log driver %s: max-size=%.32s is not a size like 10m", driver, text);
+	if (strcmp(name, "max-file") == 0)
+		return check_count(driver, name, text, err);
+	if (strcmp(name, "compress") == 0)
+		return strcmp(text, "true") == 0 || strcmp(text, "false") == 0 ? 0 :
+			gt_fail(err, GT_INVALID, "log driver %s: compress=%.32s is neither true nor false", driver, text);
+	return gt_fail(err, GT_UNSUPPORTED, "unknown log opt '%.64s' for %s log driver: it knows max-size, max-file and compress", name, driver);
+}
+
+static int check_log(struct gt_engine *engine, struct gt_host_config *host, struct gt_error *err)
+{
+	const struct gt_config *config = atomic_load(&engine->config);
+	const char *type = NULL, *name;
+	json_t *options = NULL, *value;
+	if (!json_is_object(host->log_config)) {
+		json_decref(host->log_config);
+		host->log_config = json_pack("{s:s s:{}}", "Type", "", "Config");
+	}
+	if (gt_json_string(host->log_config, "Type", &type, err) < 0 || gt_json_object(host->log_config, "Config", &options, err) < 0)
+		return -1;
+	if (!type || !type[0]) {
+		type = config->log_driver;
+		json_object_set_new(host->log_config, "Type", json_string(type));
+	}
+	if (!options)
+		json_object_set_new(host->log_config, "Config", json_object());
+	if (strcmp(type, "json-file") && strcmp(type, "local") && strcmp(type, "none"))
+		return gt_fail(err, GT_INVALID, "logger: no log driver named '%.64s' is registered: there are json-file, local and none", type);
+	if (check_object_of_strings("LogConfig.Config", options, err) < 0)
+		return -1;
+	json_object_foreach(options, name, value) {
+		if (check_log_option(type, name, json_string_value(value), err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- restarts and health ---- */
+
+int config_check_restart(const struct gt_host_config *host, struct gt_error *err)
+{
+	const char *name = "";
+	int64_t max = 0;
+	if (!host->restart_policy || json_is_null(host->restart_policy))
+		return 0;
+	if (gt_json_string(host->restart_policy, "Name", &name, err) < 0 || gt_json_int(host->restart_policy, "MaximumRetryCount", &max, err) < 0)
+		return -1;
+	bool plain = strcmp(name, "always") == 0 || strcmp(name, "unless-stopped") == 0 || strcmp(name, "no") == 0 || !name[0];
+	if (plain && max)
+		return gt_fail(err, GT_INVALID, "invalid restart policy: maximum retry count can only be used with 'on-failure'");
+	if (max < 0)
+		return gt_fail(err, GT_INVALID, "invalid restart policy: maximum retry count cannot be negative");
+	if (!plain && strcmp(name, "on-failure"))
+		return gt_fail(err, GT_INVALID, "invalid restart policy: unknown policy '%.64s'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'",
+			       name);
+	return 0;
+}
+
+static int check_auto_remove(const struct gt_host_config *host, struct gt_error *err)
+{
+	const char *name = "";
+	gt_json_string(host->restart_policy, "Name", &name, NULL);
+	if (host->auto_remove && name[0] && strcmp(name, "no"))
+		return gt_fail(err, GT_INVALID, "can't create 'AutoRemove' container with restart policy");
+	return 0;
+}
+
+static int check_health(const json_t *health, struct gt_error *err)
+{
+	static const char *const TIMES[] = { "Interval", "Timeout", "StartPeriod", "StartInterval" };
+	json_t *test = NULL, *word;
+	int64_t retries = 0;
+	size_t i;
+	if (!health || json_is_null(health))
+		return 0;
+	if (!json_is_object(health))
+		return gt_fail(err, GT_INVALID, "Healthcheck is not an object");
+	if (gt_json_array(health, "Test", &test, err) < 0 || gt_json_int(health, "Retries", &retries, err) < 0)
+		return -1;
+	json_array_foreach(test, i, word) {
+		const char *text = json_string_value(word);
+		if (!text)
+			return gt_fail(err, GT_INVALID, "Healthcheck.Test holds something that is not a string");
+		if (i == 0 && text[0] && strcmp(text, "NONE") && strcmp(text, "CMD") && strcmp(text, "CMD-SHELL"))
+			return gt_fail(err, GT_INVALID, "Unknown healthcheck type '%.64s' (expected 'CMD')", text);
+	}
+	for (i = 0; i < GT_COUNT(TIMES); i++) {
+		int64_t ns = 0;
+		if (gt_json_int(health, TIMES[i], &ns, err) < 0)
+			return -1;
+		if (ns < 0 || (ns > 0 && ns < GT_MILLISECOND))
+			return gt_fail(err, GT_INVALID, "%s in Healthcheck cannot be less than 1ms", TIMES[i]);
+	}
+	return retries < 0 ? gt_fail(err, GT_INVALID, "Retries in Healthcheck cannot be negative") : 0;
+}
+
+/* ---- what is not for Linux, or not offered ---- */
+
+static int check_unsupported(const struct gt_host_config *host, struct gt_error *err)
+{
+	if (host->isolation && host->isolation[0] && strcmp(host->isolation, "default"))
+		return gt_fail(err, GT_INVALID, "invalid isolation '%.32s' on linux", host->isolation);
+	if (host->cpu_count || host->cpu_percent)
+		return gt_fail(err, GT_INVALID, "CpuCount and CpuPercent are options of Windows containers: use NanoCpus");
+	if (host->kernel_memory || host->kernel_memory_tcp)
+		return gt_fail(err, GT_UNSUPPORTED, "KernelMemory and KernelMemoryTCP are not supported: kernels account for it within Memory");
+	if (json_array_size(host->device_requests))
+		return gt_fail(err, GT_UNSUPPORTED, "DeviceRequests (--gpus) is not supported yet: pass the device nodes by --device");
+	if (json_object_size(host->storage_opt))
+		return gt_fail(err, GT_UNSUPPORTED, "StorageOpt is not supported: the storage driver has no quotas");
+	if (host->runtime && host->runtime[0] && strcmp(host->runtime, "gantry") && strcmp(host->runtime, "runc"))
+		return gt_fail(err, GT_INVALID, "unknown or invalid runtime name: %.64s", host->runtime);
+	if (host->cgroup && host->cgroup[0])
+		return gt_fail(err, GT_UNSUPPORTED, "HostConfig.Cgroup (%.64s) is not supported: use CgroupnsMode", host->cgroup);
+	if (host->volume_driver && host->volume_driver[0] && !gt_is_name(host->volume_driver))
+		return gt_fail(err, GT_INVALID, "VolumeDriver %.64s is not a driver's name", host->volume_driver);
+	return 0;
+}
+
+static int check_lists(const struct gt_container_config *config, struct gt_error *err)
+{
+	const struct gt_host_config *host = &config->host;
+	const struct {
+		const char *what;
+		const struct gt_strings *list;
+	} LISTS[] = { { "Cmd", &config->cmd },           { "Entrypoint", &config->entrypoint }, { "OnBuild", &config->on_build },
+		      { "Shell", &config->shell },       { "Binds", &host->binds },             { "Dns", &host->dns },
+		      { "DnsOptions", &host->dns_options }, { "DnsSearch", &host->dns_search }, { "ExtraHosts", &host->extra_hosts },
+		      { "GroupAdd", &host->group_add },  { "Links", &host->links },             { "VolumesFrom", &host->volumes_from },
+		      { "MaskedPaths", &host->masked_paths }, { "ReadonlyPaths", &host->readonly_paths } };
+	for (size_t i = 0; i < GT_COUNT(LISTS); i++) {
+		if (check_strings(LISTS[i].what, LISTS[i].list, err) < 0)
+			return -1;
+	}
+	return check_object_of_strings("Labels", config->labels, err) < 0 || check_object_of_strings("Annotations", host->annotations, err) < 0 ? -1 : 0;
+}
+
+int config_check(struct gt_engine *engine, struct gt_container_config *config, json_t *warnings, struct gt_error *err)
+{
+	int signo;
+	if (check_lists(config, err) < 0 || check_env(&config->env, err) < 0 || check_hostname(config->hostname, "Hostname", err) < 0 ||
+	    check_hostname(config->domainname, "Domainname", err) < 0 || check_unsupported(&config->host, err) < 0 ||
+	    check_log(engine, &config->host, err) < 0 || config_check_restart(&config->host, err) < 0 || check_auto_remove(&config->host, err) < 0 ||
+	    check_health(config->healthcheck, err) < 0 || config_check_resources(&config->host, warnings, err) < 0 ||
+	    config_check_security(config, err) < 0)
+		return -1;
+	if (config->stop_signal && config->stop_signal[0] && gt_signal_parse(config->stop_signal, &signo, err) < 0)
+		return -1;
+	if (config->working_dir && config->working_dir[0] && config->working_dir[0] != '/')
+		return gt_fail(err, GT_INVALID, "the working directory '%.255s' is invalid, it needs to be an absolute path", config->working_dir);
+	if (config->host.shm_size < 0)
+		return gt_fail(err, GT_INVALID, "SHM size can not be less than 0");
+	if (config->host.oom_score_adj < -1000 || config->host.oom_score_adj > 1000)
+		return gt_fail(err, GT_INVALID, "Invalid value %lld, range for oom score adj is [-1000, 1000]", (long long)config->host.oom_score_adj);
+	return 0;
+}
