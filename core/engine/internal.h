@@ -222,6 +222,7 @@ int gt_container_config_read(struct gt_engine *engine, const json_t *body, struc
 			     struct gt_error *err);
 int gt_container_config_merge(struct gt_container_config *config, const struct gt_image_config *image, struct gt_error *err);
 
+void gt_name_new(char name[64]);        /* names.c: "brave_noether7" */
 /* "10m", "1g", "4096" -> bytes; -1 where it is no size. */
 int gt_size_parse(const char *text, int64_t *bytes);
 
