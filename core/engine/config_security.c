@@ -198,6 +198,8 @@ static int check_namespaces(const struct gt_container_config *config, struct gt_
 	    check_mode("UTS", host->uts_mode, HOST, false, err) < 0 || check_mode("userns", host->userns_mode, HOST, false, err) < 0 ||
 	    check_mode("cgroup namespace", host->cgroupns_mode, CGROUP, false, err) < 0)
 		return -1;
+	if (config_container_mode(host->ipc_mode))
+		return gt_fail(err, GT_UNSUPPORTED, "IpcMode %.128s is not supported yet: it is one of private, shareable, host, none", host->ipc_mode);
 	if (is_host(host->uts_mode) && config->hostname && config->hostname[0])
 		return gt_fail(err, GT_INVALID, "conflicting options: hostname and the UTS mode");
 	return 0;

@@ -230,6 +230,8 @@ int gt_size_parse(const char *text, int64_t *bytes);
 /* start: asks storage for the root's mount, gt_mounts_prepare() for the others, gt_endpoints_netns() for the network namespace, and writes
  * <bundle>/config.json, rootfs/ and seccomp.bpf. The bundle directory exists. What it prepared is released by gt_mounts_release(). */
 int gt_spec_write(struct gt_container *ctr, struct gt_error *err);
+/* A driver's description as an OCI mount. The caller's. */
+json_t *gt_mount_to_oci(const struct gantry_mount *mount, const char *destination);
 /* linux.resources of the container's HostConfig, for start and update. The caller's. */
 json_t *gt_spec_resources(const struct gt_container *ctr, struct gt_error *err);
 /* The OCI "process" object of an exec (members gantryUser and gantryGroups instead of ids). The caller's. */

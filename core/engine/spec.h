@@ -1,0 +1,24 @@
+/*
+ * spec.h - private to the files that write a container's OCI config.json.
+ */
+#pragma once
+
+#include "engine/config_check.h"
+
+/* Everything the parts need to know about one container at one start. Strings are borrowed. */
+struct spec_context {
+	struct gt_container *ctr;
+	struct security security;
+	const char *netns;              /* "new", "host" or a path */
+	bool new_ipc, new_uts, new_pid, new_cgroup, remap;
+	int64_t remap_first, remap_count;
+	json_t *capabilities;           /* array of "CAP_..." */
+};
+
+/* spec_process.c */
+json_t *spec_capabilities(const struct gt_host_config *host, bool privileged);
+json_t *spec_process(const struct spec_context *context);
+/* spec_mounts.c: the whole array; what was prepared on the way is given back by gt_mounts_release(). */
+json_t *spec_mounts(const struct spec_context *context, struct gt_error *err);
+/* spec_linux.c: linux without seccomp. */
+json_t *spec_linux(const struct spec_context *context, struct gt_error *err);
