@@ -473,3 +473,13 @@ int gt_exec_probe(struct gt_container *ctr, const struct gt_strings *argv, int64
 	forget(exec);
 	return rc;
 }
+
+json_t *gt_exec_ids(struct gt_container *ctr)
+{
+	json_t *ids = json_array();
+	pthread_rwlock_rdlock(&ctr->engine->lock);
+	for (const struct gt_exec *exec = ctr->execs; exec; exec = exec->next)
+		json_array_append_new(ids, json_string(exec->id));
+	pthread_rwlock_unlock(&ctr->engine->lock);
+	return ids;
+}

@@ -298,6 +298,7 @@ void gt_health_stopped(struct gt_container *ctr);       /* after exit */
 /* ---- exec.c, for health.c: runs a command inside and gathers at most `max` bytes of output; -1 on failure to start, GT_TIMEOUT past the deadline (killed). */
 int gt_exec_probe(struct gt_container *ctr, const struct gt_strings *argv, int64_t timeout_ns, int *exit_code, struct gt_buf *output,
 		  size_t max, struct gt_error *err);
+json_t *gt_exec_ids(struct gt_container *ctr);
 /* exec.c, from monitor.c */
 void gt_exec_exited(struct gt_container *ctr, const struct gt_shim_event *event);
 
