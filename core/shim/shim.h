@@ -91,19 +91,15 @@ struct gt_conn;
 struct shim {
 	struct gt_loop loop;
 	const char *bundle;
-	int bundle_fd;
 	json_t *config;
 	struct gt_annotations notes;
 	struct gt_runtime *runtime;
 	struct gt_logfile *log;
+	int bundle_fd;
 	enum shim_phase phase;
-	bool start_wanted, is_ready;
-	struct gt_error failure;
-	struct gt_source ready, oom, children;
-	bool oom_told;
 	int64_t started;
-	bool guarded;                   /* the shim's OOM score is its own */
-	int64_t child_score;            /* what its children have instead */
+	int64_t child_score;            /* OOM score of our children, where the shim has its own */
+	struct gt_source ready, oom, children;
 
 	struct gt_proc init;
 	struct gt_proc *execs;
@@ -115,11 +111,14 @@ struct shim {
 	struct gt_event_node *event_head, *event_tail;  /* notices that no daemon has got yet */
 	size_t event_count;
 	struct gt_shim_notice exit;     /* PHASE_ENDED: what is told once clients have their bytes */
-	bool exit_queued;
 	int64_t exit_at, end_at;        /* PHASE_ENDED, gt_monotonic(): told, and gone, at the latest then */
-	bool look;                      /* after this round: have execs or the shim come to their end? */
 
 	char *scratch;                  /* GT_SCRATCH bytes, for what is read in one callback */
+	struct gt_error failure;        /* PHASE_FAILED */
+	bool start_wanted, is_ready;
+	bool guarded;                   /* the shim's OOM score is its own */
+	bool oom_told, exit_queued;
+	bool look;                      /* after this round: have execs or the shim come to their end? */
 };
 #define GT_SCRATCH ((size_t)64 * 1024)
 

@@ -2,16 +2,14 @@
  * test_shim_process.c - gantry-shim as a process, through core/shim/client.h: a busybox root directory, a bundle, a real container.
  * Each test has a bundle of its own below its scratch directory and a cgroup below /gantry-test-shim-<pid>.
  */
-#include "testing.h"
+#include "shim_fixture.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -22,252 +20,13 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "runtime/cgroup.h"
-#include "shim/client.h"
-
-struct place {
-	char *dir, *bundle, *log, *shim;
-	int count;
-};
-
-static struct gt_error why;
-
-#define MUST(call)                                                                     \
-	do {                                                                           \
-		if ((call) < 0)                                                        \
-			fail_msg("%s: %s", #call, why.message);                        \
-	} while (0)
-
-/* ---- a root directory and a bundle ---- */
-
-static void copy_file(const char *from, const char *to)
-{
-	AUTO_BUF struct gt_buf bytes = { 0 };
-	MUST(gt_read_file(AT_FDCWD, from, 64u << 20, &bytes, &why));
-	AUTO_CLOSE int fd = open(to, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
-	assert_true(fd >= 0);
-	assert_int_equal(gt_write_full(fd, bytes.data, bytes.len), 0);
-}
-
-static void make_root(const char *dir)
-{
-	static const char *const DIRS[] = { "bin", "proc", "dev", "tmp", "etc", "sys" };
-	static const char *const APPLETS[] = { "sh", "cat", "sleep", "echo", "head", "yes", "stty", "true", "kill", "tr", "dd", "wc" };
-	AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	for (size_t i = 0; i < GT_COUNT(DIRS); i++)
-		assert_int_equal(mkdirat(fd, DIRS[i], 0755), 0);
-	AUTO_FREE char *busybox = gt_xasprintf("%s/bin/busybox", dir);
-	copy_file("/bin/busybox", busybox);
-	for (size_t i = 0; i < GT_COUNT(APPLETS); i++) {
-		AUTO_FREE char *name = gt_xasprintf("bin/%s", APPLETS[i]);
-		assert_int_equal(symlinkat("busybox", fd, name), 0);
-	}
-}
-
-static int setup(void **state)
-{
-	static int serial;
-	struct place *place = gt_xcalloc(1, sizeof *place);
-	void *dir = NULL;
-	if (scratch_make(&dir) < 0)
-		return -1;
-	place->dir = dir;
-	place->count = serial++;
-	place->bundle = gt_xasprintf("%s/bundle", place->dir);
-	place->log = gt_xasprintf("%s/container.log", place->dir);
-	place->shim = built("libexec/gantry-shim");
-	AUTO_FREE char *root = gt_xasprintf("%s/root", place->dir);
-	AUTO_FREE char *rootfs = gt_xasprintf("%s/rootfs", place->bundle);
-	if (mkdir(root, 0755) < 0 || mkdir(place->bundle, 0711) < 0 || mkdir(rootfs, 0755) < 0)
-		return -1;
-	make_root(root);
-	*state = place;
-	return 0;
-}
-
-/* No shim of ours lives on, and none had anything to complain of (a sanitizer would, too). */
-static int check_shims(const struct place *place)
-{
-	AUTO_FREE char *path = gt_xasprintf("%s/shim.log", place->bundle);
-	AUTO_BUF struct gt_buf text = { 0 };
-	siginfo_t info;
-	for (int i = 0; i < 1000 && waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0; i++)
-		usleep(10000);
-	if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
-		print_error("a shim is still there\n");
-		return -1;
-	}
-	if (gt_read_file(AT_FDCWD, path, 1u << 20, &text, NULL) < 0 || text.len == 0)
-		return 0;
-	print_error("shim.log: %s\n", text.data);
-	return -1;
-}
-
-static int teardown(void **state)
-{
-	struct place *place = *state;
-	void *dir = place->dir;
-	int rc = check_shims(place);
-	rc |= scratch_remove(&dir);
-	free(place->bundle);
-	free(place->log);
-	free(place->shim);
-	free(place);
-	return rc;
-}
-
-static char *cgroup_path(const struct place *place)
-{
-	return gt_xasprintf("/gantry-test-shim-%d/%d", (int)getpid(), place->count);
-}
-
-static json_t *process_of(const char *script, bool tty)
-{
-	json_t *process = json_pack("{s:b s:{s:i s:i} s:[s s s] s:[s s] s:s}", "terminal", tty, "user", "uid", 0, "gid", 0, "args", "/bin/sh", "-c",
-				    script, "env", "PATH=/bin", "TERM=xterm", "cwd", "/");
-	assert_non_null(process);
-	return process;
-}
-
-static void write_bundle(const struct place *place, const char *script, bool tty, const char *stdin_mode)
-{
-	AUTO_FREE char *root = gt_xasprintf("%s/root", place->dir);
-	AUTO_FREE char *cgroup = cgroup_path(place);
-	AUTO_FREE char *path = gt_xasprintf("%s/config.json", place->bundle);
-	AUTO_JSON json_t *config = json_pack(
-		"{s:s s:o s:{s:s} s:s s:[{s:s s:s s:s s:[s]} {s:s s:s s:s} {s:s s:s s:s s:[s s]} {s:s s:s s:s s:[s s s]}]"
-		" s:{s:s s:[{s:s} {s:s} {s:s} {s:s} {s:s}]} s:{s:s s:s s:s}}",
-		"ociVersion", "1.2.0", "process", process_of(script, tty), "root", "path", "rootfs", "hostname", "shimtest", "mounts",
-		"destination", "/", "type", "bind", "source", root, "options", "bind",
-		"destination", "/proc", "type", "proc", "source", "proc",
-		"destination", "/dev", "type", "tmpfs", "source", "tmpfs", "options", "mode=755", "size=65536k",
-		"destination", "/dev/pts", "type", "devpts", "source", "devpts", "options", "newinstance", "ptmxmode=0666", "mode=0620",
-		"linux", "cgroupsPath", cgroup, "namespaces", "type", "pid", "type", "mount", "type", "ipc", "type", "uts", "type", "network",
-		"annotations", "org.gantry.log.driver", "json-file", "org.gantry.log.path", place->log, "org.gantry.stdin", stdin_mode);
-	assert_non_null(config);
-	assert_int_equal(json_dump_file(config, path, 0), 0);
-}
-
-/* ---- a container ---- */
-
-static struct gt_shim *spawn(const struct place *place, struct gt_shim_created *created)
-{
-	struct gt_shim *shim = NULL;
-	MUST(gt_shim_spawn(place->shim, place->bundle, &shim, created, &why));
-	assert_true(created->pid > 0);
-	if (created->netns_fd >= 0)
-		close(created->netns_fd);
-	return shim;
-}
-
-static struct gt_shim *start(const struct place *place, const char *script, bool tty, const char *stdin_mode)
-{
-	struct gt_shim_created created;
-	write_bundle(place, script, tty, stdin_mode);
-	struct gt_shim *shim = spawn(place, &created);
-	MUST(gt_shim_start(shim, &why));
-	return shim;
-}
-
-static struct gt_shim_event next_event(struct gt_shim *shim)
-{
-	struct gt_shim_event event = { 0 };
-	struct pollfd poll_fd = { .fd = gt_shim_event_fd(shim), .events = POLLIN };
-	for (;;) {
-		if (poll(&poll_fd, 1, 15000) <= 0)
-			fail_msg("no event within 15 s");
-		if (gt_shim_event(shim, &event) == 1)
-			return event;
-	}
-}
-
-/* The container's end, and the shim's. */
-static struct gt_shim_event finish(struct gt_shim *shim)
-{
-	struct gt_shim_event event = next_event(shim);
-	assert_int_equal(event.type, GT_SHIM_EXIT);
-	assert_int_equal(next_event(shim).type, GT_SHIM_GONE);
-	gt_shim_free(shim);
-	return event;
-}
-
-static int attach(struct gt_shim *shim, bool in, bool out, bool errs, bool mux, const char *keys)
-{
-	int pair[2];
-	struct gt_shim_attach how = { .stdin = in, .stdout = out, .stderr = errs, .mux = mux, .detach_keys = keys };
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	MUST(gt_shim_attach(shim, &how, pair[1], &why));
-	close(pair[1]);
-	return pair[0];
-}
-
-/* Reads until the shim closes, or until `stop` has come. */
-static void read_client(int fd, const char *stop, struct gt_buf *out)
-{
-	gt_buf_str(out, "");
-	while (!stop || !strstr(out->data, stop)) {
-		struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
-		char bytes[65536];
-		if (poll(&poll_fd, 1, 15000) <= 0)
-			fail_msg("no output within 15 s; so far: %s", out->data);
-		ssize_t n = read(fd, bytes, sizeof bytes);
-		if (n <= 0) {
-			assert_true(n == 0 && !stop);
-			return;
-		}
-		gt_buf_add(out, bytes, (size_t)n);
-	}
-}
-
-static void say(int fd, const char *text)
-{
-	assert_int_equal(gt_write_full(fd, text, strlen(text)), 0);
-}
-
-/* Text of all records of the log. */
-static void read_log(const struct place *place, struct gt_buf *out)
-{
-	AUTO_BUF struct gt_buf text = { 0 };
-	MUST(gt_read_file(AT_FDCWD, place->log, 1u << 28, &text, &why));
-	gt_buf_str(out, "");
-	for (char *at = text.data, *end; (end = strchr(at, '\n')) != NULL; at = end + 1) {
-		AUTO_JSON json_t *json = gt_json_parse(at, (size_t)(end - at), "record", &why);
-		assert_non_null(json);
-		gt_buf_str(out, json_string_value(json_object_get(json, "log")));
-	}
-}
-
-static int exec(struct gt_shim *shim, const char *id, const char *script, bool tty, bool in, int *client)
-{
-	int pair[2] = { -1, -1 };
-	pid_t pid = 0;
-	struct gt_shim_attach how = { .stdin = in, .stdout = true, .stderr = true };
-	AUTO_JSON json_t *process = process_of(script, tty);
-	AUTO_FREE char *text = json_dumps(process, 0);
-	if (client)
-		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	int rc = gt_shim_exec(shim, id, text, strlen(text), in, client ? &how : NULL, pair[1], &pid, &why);
-	if (client) {
-		close(pair[1]);
-		*client = pair[0];
-	}
-	assert_true(rc < 0 || pid > 0);
-	return rc;
-}
-
-static bool exists(const char *dir, const char *name)
-{
-	AUTO_FREE char *path = gt_xasprintf("%s/%s", dir, name);
-	return access(path, F_OK) == 0;
-}
-
-/* ---- tests ---- */
 
 static void exit_code_log_and_exit_file_agree(void **state)
 {
 	struct place *place = *state;
 	int fds = open_fds();
-	struct gt_shim *shim = start(place, "echo out; echo err >&2; printf tail; exit 42", false, "");
-	struct gt_shim_event event = finish(shim), again;
+	struct gt_shim *shim = shim_start(place, "echo out; echo err >&2; printf tail; exit 42", false, "");
+	struct gt_shim_event event = shim_finish(shim), again;
 	assert_int_equal(event.code, 42);
 	assert_int_equal(event.signal, 0);
 	assert_false(event.oom);
@@ -279,7 +38,7 @@ static void exit_code_log_and_exit_file_agree(void **state)
 	assert_non_null(strstr(log.data, "out\n"));
 	assert_non_null(strstr(log.data, "err\n"));
 	assert_non_null(strstr(log.data, "tail"));
-	assert_false(exists(place->bundle, "shim.sock"));
+	assert_false(file_exists(place->bundle, "shim.sock"));
 	for (int i = 0; i < 200 && open_fds() != fds; i++) /* the reaper's thread may still be at work */
 		usleep(10000);
 	assert_int_equal(open_fds(), fds);
@@ -294,13 +53,13 @@ static void no_such_program_is_dockers_phrase(void **state)
 	AUTO_JSON json_t *config = json_load_file(path, 0, NULL);
 	json_object_set_new(json_object_get(config, "process"), "args", json_pack("[s]", "no-such-program"));
 	assert_int_equal(json_dump_file(config, path, 0), 0);
-	struct gt_shim *shim = spawn(place, &created);
+	struct gt_shim *shim = shim_spawn(place, &created);
 	assert_int_equal(gt_shim_start(shim, &why), -1);
 	assert_int_equal(why.kind, GT_INVALID);
 	assert_non_null(strstr(why.message, "executable file not found in $PATH"));
 	gt_shim_free(shim);
-	assert_false(exists(place->bundle, "shim.sock"));
-	assert_false(exists(place->bundle, "exit.json"));
+	assert_false(file_exists(place->bundle, "shim.sock"));
+	assert_false(file_exists(place->bundle, "exit.json"));
 }
 
 static void a_broken_bundle_is_refused_with_its_reason(void **state)
@@ -323,31 +82,31 @@ static void a_client_attached_before_the_start_misses_nothing(void **state)
 	struct gt_shim_created created;
 	AUTO_BUF struct gt_buf out = { 0 };
 	write_bundle(place, "read line; echo got $line; cat; echo done", false, "once");
-	struct gt_shim *shim = spawn(place, &created);
-	AUTO_CLOSE int client = attach(shim, true, true, false, false, NULL);
+	struct gt_shim *shim = shim_spawn(place, &created);
+	AUTO_CLOSE int client = shim_attach(shim, true, true, false, false, NULL);
 	say(client, "hello\nmore\n");
 	shutdown(client, SHUT_WR);
 	MUST(gt_shim_start(shim, &why));
 	read_client(client, NULL, &out);
 	assert_string_equal(out.data, "got hello\nmore\ndone\n");
-	assert_int_equal(finish(shim).code, 0);
+	assert_int_equal(shim_finish(shim).code, 0);
 }
 
 static void stdin_stays_open_for_the_next_client_unless_once(void **state)
 {
 	struct place *place = *state;
 	AUTO_BUF struct gt_buf out = { 0 };
-	struct gt_shim *shim = start(place, "while read line; do echo got $line; [ $line = end ] && exit 3; done; exit 4", false, "open");
-	int first = attach(shim, true, true, false, false, NULL);
+	struct gt_shim *shim = shim_start(place, "while read line; do echo got $line; [ $line = end ] && exit 3; done; exit 4", false, "open");
+	int first = shim_attach(shim, true, true, false, false, NULL);
 	say(first, "one\n");
 	read_client(first, "got one\n", &out);
 	close(first);
-	AUTO_CLOSE int second = attach(shim, true, true, false, false, NULL);
+	AUTO_CLOSE int second = shim_attach(shim, true, true, false, false, NULL);
 	say(second, "end\n");
 	gt_buf_reset(&out);
 	read_client(second, NULL, &out);
 	assert_string_equal(out.data, "got end\n");
-	assert_int_equal(finish(shim).code, 3);
+	assert_int_equal(shim_finish(shim).code, 3);
 }
 
 static void output_is_framed_where_asked(void **state)
@@ -356,21 +115,21 @@ static void output_is_framed_where_asked(void **state)
 	struct gt_shim_created created;
 	AUTO_BUF struct gt_buf out = { 0 };
 	write_bundle(place, "echo a; sleep 0.2; echo b >&2", false, "");
-	struct gt_shim *shim = spawn(place, &created);
-	AUTO_CLOSE int client = attach(shim, false, true, true, true, NULL);
+	struct gt_shim *shim = shim_spawn(place, &created);
+	AUTO_CLOSE int client = shim_attach(shim, false, true, true, true, NULL);
 	MUST(gt_shim_start(shim, &why));
 	read_client(client, NULL, &out);
 	assert_int_equal(out.len, 20);
 	assert_memory_equal(out.data, "\1\0\0\0\0\0\0\2a\n\2\0\0\0\0\0\0\2b\n", 20);
-	finish(shim);
+	shim_finish(shim);
 }
 
 static void a_terminal_echoes_resizes_and_detaches(void **state)
 {
 	struct place *place = *state;
 	AUTO_BUF struct gt_buf out = { 0 };
-	struct gt_shim *shim = start(place, "stty size; read a; stty size; read b; exit 5", true, "open");
-	int client = attach(shim, true, true, true, false, NULL);
+	struct gt_shim *shim = shim_start(place, "stty size; read a; stty size; read b; exit 5", true, "open");
+	int client = shim_attach(shim, true, true, true, false, NULL);
 	MUST(gt_shim_resize(shim, NULL, 43, 132, &why));
 	say(client, "x\n");
 	read_client(client, "43 132", &out);
@@ -378,26 +137,26 @@ static void a_terminal_echoes_resizes_and_detaches(void **state)
 	gt_buf_reset(&out);
 	read_client(client, NULL, &out);
 	close(client);
-	AUTO_CLOSE int again = attach(shim, true, true, true, false, "q");
+	AUTO_CLOSE int again = shim_attach(shim, true, true, true, false, "q");
 	say(again, "\x10\x11\n");
 	gt_buf_reset(&out);
 	read_client(again, NULL, &out);
-	assert_int_equal(finish(shim).code, 5);
+	assert_int_equal(shim_finish(shim).code, 5);
 }
 
 static void signals_reach_init_and_say_so(void **state)
 {
 	struct place *place = *state;
-	struct gt_shim *shim = start(place, "trap 'exit 7' TERM; echo up; while :; do sleep 0.05; done", false, "");
-	AUTO_CLOSE int client = attach(shim, false, true, false, false, NULL);
+	struct gt_shim *shim = shim_start(place, "trap 'exit 7' TERM; echo up; while :; do sleep 0.05; done", false, "");
+	AUTO_CLOSE int client = shim_attach(shim, false, true, false, false, NULL);
 	usleep(300000);
 	assert_int_equal(gt_shim_signal(shim, NULL, 99, &why), -1);
 	assert_int_equal(why.kind, GT_INVALID);
 	MUST(gt_shim_signal(shim, NULL, SIGTERM, &why));
-	assert_int_equal(finish(shim).code, 7);
-	shim = start(place, "sleep 100", false, "");
+	assert_int_equal(shim_finish(shim).code, 7);
+	shim = shim_start(place, "sleep 100", false, "");
 	MUST(gt_shim_signal(shim, NULL, SIGKILL, &why));
-	struct gt_shim_event event = finish(shim);
+	struct gt_shim_event event = shim_finish(shim);
 	assert_int_equal(event.code, 137);
 	assert_int_equal(event.signal, SIGKILL);
 }
@@ -407,8 +166,8 @@ static void an_exec_has_streams_and_a_code_of_its_own(void **state)
 	struct place *place = *state;
 	int client;
 	AUTO_BUF struct gt_buf out = { 0 };
-	struct gt_shim *shim = start(place, "sleep 100", false, "");
-	MUST(exec(shim, "e1", "tr a-z A-Z; echo err >&2; exit 9", false, true, &client));
+	struct gt_shim *shim = shim_start(place, "sleep 100", false, "");
+	MUST(shim_exec(shim, "e1", "tr a-z A-Z; echo err >&2; exit 9", false, true, &client));
 	say(client, "shout\n");
 	shutdown(client, SHUT_WR);
 	struct gt_shim_event event = next_event(shim);
@@ -427,14 +186,14 @@ static void an_exec_has_streams_and_a_code_of_its_own(void **state)
 	assert_int_equal(gt_shim_signal(shim, "e1", SIGTERM, &why), -1);
 	assert_int_equal(why.kind, GT_NOT_FOUND);
 
-	MUST(exec(shim, "e2", "sleep 100", false, false, NULL));
-	assert_int_equal(exec(shim, "e2", "true", false, false, NULL), -1);
+	MUST(shim_exec(shim, "e2", "sleep 100", false, false, NULL));
+	assert_int_equal(shim_exec(shim, "e2", "true", false, false, NULL), -1);
 	assert_int_equal(why.kind, GT_CONFLICT);
 	MUST(gt_shim_signal(shim, "e2", SIGTERM, &why));
 	event = next_event(shim);
 	assert_int_equal(event.code, 128 + SIGTERM);
 	MUST(gt_shim_signal(shim, NULL, SIGKILL, &why));
-	finish(shim);
+	shim_finish(shim);
 }
 
 static void an_exec_on_a_terminal_resizes(void **state)
@@ -442,8 +201,8 @@ static void an_exec_on_a_terminal_resizes(void **state)
 	struct place *place = *state;
 	int client;
 	AUTO_BUF struct gt_buf out = { 0 };
-	struct gt_shim *shim = start(place, "sleep 100", false, "");
-	MUST(exec(shim, "t1", "read x; stty size", true, true, &client));
+	struct gt_shim *shim = shim_start(place, "sleep 100", false, "");
+	MUST(shim_exec(shim, "t1", "read x; stty size", true, true, &client));
 	MUST(gt_shim_resize(shim, "t1", 11, 22, &why));
 	say(client, "go\n");
 	assert_int_equal(next_event(shim).type, GT_SHIM_EXEC_EXIT);
@@ -453,14 +212,14 @@ static void an_exec_on_a_terminal_resizes(void **state)
 	assert_non_null(strstr(out.data, "11 22"));
 	close(client);
 	MUST(gt_shim_signal(shim, NULL, SIGKILL, &why));
-	finish(shim);
+	shim_finish(shim);
 }
 
 static void an_exec_that_cannot_run_leaves_the_client_to_the_daemon(void **state)
 {
 	struct place *place = *state;
 	int client;
-	struct gt_shim *shim = start(place, "sleep 100", false, "");
+	struct gt_shim *shim = shim_start(place, "sleep 100", false, "");
 	int pair[2];
 	const char *process = "{\"terminal\":false,\"user\":{\"uid\":0,\"gid\":0},\"args\":[\"no-such\"],\"env\":[\"PATH=/bin\"],\"cwd\":\"/\"}";
 	struct gt_shim_attach how = { .stdout = true };
@@ -472,20 +231,20 @@ static void an_exec_that_cannot_run_leaves_the_client_to_the_daemon(void **state
 	read_client(pair[0], "the reason", &out);
 	close(pair[0]);
 	close(pair[1]);
-	MUST(exec(shim, "e1", "echo fine", false, false, &client)); /* the id is free again */
+	MUST(shim_exec(shim, "e1", "echo fine", false, false, &client)); /* the id is free again */
 	read_client(client, "fine\n", &out);
 	close(client);
 	assert_int_equal(next_event(shim).type, GT_SHIM_EXEC_EXIT);
 	MUST(gt_shim_signal(shim, NULL, SIGKILL, &why));
-	finish(shim);
+	shim_finish(shim);
 }
 
 static void a_daemon_that_comes_back_hears_what_it_missed(void **state)
 {
 	struct place *place = *state;
 	struct gt_shim_state found;
-	struct gt_shim *shim = start(place, "read x; exit 6", false, "open"), *again = NULL;
-	MUST(exec(shim, "e1", "sleep 0.3; exit 8", false, false, NULL));
+	struct gt_shim *shim = shim_start(place, "read x; exit 6", false, "open"), *again = NULL;
+	MUST(shim_exec(shim, "e1", "sleep 0.3; exit 8", false, false, NULL));
 	gt_shim_free(shim);
 	usleep(600000);
 	MUST(gt_shim_connect(place->bundle, &again, &found, &why));
@@ -495,9 +254,9 @@ static void a_daemon_that_comes_back_hears_what_it_missed(void **state)
 	assert_int_equal(event.type, GT_SHIM_EXEC_EXIT);
 	assert_string_equal(event.exec_id, "e1");
 	assert_int_equal(event.code, 8);
-	AUTO_CLOSE int client = attach(again, true, false, false, false, NULL);
+	AUTO_CLOSE int client = shim_attach(again, true, false, false, false, NULL);
 	say(client, "bye\n");
-	assert_int_equal(finish(again).code, 6);
+	assert_int_equal(shim_finish(again).code, 6);
 	assert_int_equal(gt_shim_connect(place->bundle, &again, &found, &why), -1);
 	assert_int_equal(why.kind, GT_NOT_FOUND);
 }
@@ -506,9 +265,9 @@ static void without_a_daemon_the_shim_ends_by_itself(void **state)
 {
 	struct place *place = *state;
 	struct gt_shim_event event;
-	struct gt_shim *shim = start(place, "sleep 0.2; exit 11", false, "");
+	struct gt_shim *shim = shim_start(place, "sleep 0.2; exit 11", false, "");
 	gt_shim_free(shim);
-	for (int i = 0; i < 500 && (gt_shim_read_exit(place->bundle, &event, NULL) < 0 || exists(place->bundle, "shim.sock")); i++)
+	for (int i = 0; i < 500 && (gt_shim_read_exit(place->bundle, &event, NULL) < 0 || file_exists(place->bundle, "shim.sock")); i++)
 		usleep(10000);
 	MUST(gt_shim_read_exit(place->bundle, &event, &why));
 	assert_int_equal(event.code, 11);
@@ -522,21 +281,21 @@ static void a_daemon_that_goes_before_the_start_leaves_nothing(void **state)
 	struct place *place = *state;
 	struct gt_shim_created created;
 	write_bundle(place, "echo never", false, "");
-	struct gt_shim *shim = spawn(place, &created);
-	assert_true(exists(place->bundle, "shim.sock"));
+	struct gt_shim *shim = shim_spawn(place, &created);
+	assert_true(file_exists(place->bundle, "shim.sock"));
 	gt_shim_free(shim); /* as when the daemon dies: the line closes */
 	for (int i = 0; i < 500 && kill(created.pid, 0) == 0; i++)
 		usleep(10000);
 	assert_int_equal(kill(created.pid, 0), -1);
-	for (int i = 0; i < 500 && exists(place->bundle, "shim.sock"); i++)
+	for (int i = 0; i < 500 && file_exists(place->bundle, "shim.sock"); i++)
 		usleep(10000);
-	assert_false(exists(place->bundle, "shim.sock"));
-	assert_false(exists(place->bundle, "exit.json"));
+	assert_false(file_exists(place->bundle, "shim.sock"));
+	assert_false(file_exists(place->bundle, "exit.json"));
 
-	shim = spawn(place, &created);
+	shim = shim_spawn(place, &created);
 	gt_shim_abort(shim); /* the same, and waited for */
 	assert_int_equal(kill(created.pid, 0), -1);
-	assert_false(exists(place->bundle, "shim.sock"));
+	assert_false(file_exists(place->bundle, "shim.sock"));
 	gt_shim_abort(shim);
 	gt_shim_free(shim);
 	AUTO_FREE char *cgroup = cgroup_path(place);
@@ -550,13 +309,13 @@ static void a_lot_of_output_reaches_log_and_a_slow_client_whole(void **state)
 	struct gt_shim_created created;
 	AUTO_BUF struct gt_buf out = { 0 }, log = { 0 };
 	write_bundle(place, "yes 0123456789abcdef0123456789abcdef | head -n 200000", false, "");
-	struct gt_shim *shim = spawn(place, &created);
-	AUTO_CLOSE int client = attach(shim, false, true, true, false, NULL);
+	struct gt_shim *shim = shim_spawn(place, &created);
+	AUTO_CLOSE int client = shim_attach(shim, false, true, true, false, NULL);
 	MUST(gt_shim_start(shim, &why));
 	usleep(500000); /* by now the shim holds as much as it may for us, and the container waits */
 	read_client(client, NULL, &out);
 	assert_int_equal(out.len, 200000 * 33);
-	assert_int_equal(finish(shim).code, 0);
+	assert_int_equal(shim_finish(shim).code, 0);
 	read_log(place, &log);
 	assert_int_equal(log.len, out.len);
 	assert_memory_equal(log.data, out.data, out.len);
@@ -566,27 +325,27 @@ static void a_lot_of_input_waits_for_a_slow_process(void **state)
 {
 	struct place *place = *state;
 	AUTO_BUF struct gt_buf out = { 0 };
-	struct gt_shim *shim = start(place, "sleep 0.5; wc -c", false, "once");
-	AUTO_CLOSE int client = attach(shim, true, true, false, false, NULL);
+	struct gt_shim *shim = shim_start(place, "sleep 0.5; wc -c", false, "once");
+	AUTO_CLOSE int client = shim_attach(shim, true, true, false, false, NULL);
 	AUTO_FREE char *bytes = gt_xcalloc(1, 4 << 20);
 	assert_int_equal(gt_write_full(client, bytes, 4 << 20), 0);
 	shutdown(client, SHUT_WR);
 	read_client(client, NULL, &out);
 	assert_int_equal(atoi(out.data), 4 << 20);
-	finish(shim);
+	shim_finish(shim);
 }
 
 static void a_moved_log_is_reopened(void **state)
 {
 	struct place *place = *state;
 	AUTO_FREE char *away = gt_xasprintf("%s.away", place->log);
-	struct gt_shim *shim = start(place, "echo before; read x; echo after", false, "open");
-	AUTO_CLOSE int client = attach(shim, true, true, false, false, NULL);
+	struct gt_shim *shim = shim_start(place, "echo before; read x; echo after", false, "open");
+	AUTO_CLOSE int client = shim_attach(shim, true, true, false, false, NULL);
 	usleep(200000);
 	assert_int_equal(rename(place->log, away), 0);
 	MUST(gt_shim_reopen_log(shim, &why));
 	say(client, "go\n");
-	finish(shim);
+	shim_finish(shim);
 	AUTO_BUF struct gt_buf log = { 0 };
 	read_log(place, &log);
 	assert_string_equal(log.data, "after\n");
@@ -596,7 +355,7 @@ static void a_moved_log_is_reopened(void **state)
 static void a_shim_is_small(void **state)
 {
 	struct place *place = *state;
-	struct gt_shim *shim = start(place, "yes 01234567 | head -n 100000; echo up; sleep 100", false, "");
+	struct gt_shim *shim = shim_start(place, "yes 01234567 | head -n 100000; echo up; sleep 100", false, "");
 	AUTO_BUF struct gt_buf children = { 0 }, rollup = { 0 };
 	usleep(500000);
 	AUTO_FREE char *list = gt_xasprintf("/proc/self/task/%d/children", (int)getpid());
@@ -611,16 +370,7 @@ static void a_shim_is_small(void **state)
 	assert_true(total < 1024);
 #endif
 	MUST(gt_shim_signal(shim, NULL, SIGKILL, &why));
-	finish(shim);
-}
-
-/* Changes config.json of a bundle that is written: what `path` leads to is set to value (taken over). */
-static void change(const struct place *place, const char *object, const char *member, json_t *value)
-{
-	AUTO_FREE char *path = gt_xasprintf("%s/config.json", place->bundle);
-	AUTO_JSON json_t *config = json_load_file(path, 0, NULL);
-	assert_int_equal(json_object_set_new(json_object_get(config, object), member, value), 0);
-	assert_int_equal(json_dump_file(config, path, 0), 0);
+	shim_finish(shim);
 }
 
 static void the_oom_killer_is_heard(void **state)
@@ -631,11 +381,11 @@ static void the_oom_killer_is_heard(void **state)
 	if (!gt_cgroup_has("memory"))
 		skip();
 	write_bundle(place, "x=0123456789abcdef; while :; do x=$x$x; done", false, "");
-	change(place, "linux", "resources", json_pack("{s:{s:i s:i}}", "memory", "limit", 16 << 20, "swap", 16 << 20));
-	struct gt_shim *shim = spawn(place, &created);
+	change_bundle(place, "linux", "resources", json_pack("{s:{s:i s:i}}", "memory", "limit", 16 << 20, "swap", 16 << 20));
+	struct gt_shim *shim = shim_spawn(place, &created);
 	MUST(gt_shim_start(shim, &why));
 	assert_int_equal(next_event(shim).type, GT_SHIM_OOM);
-	event = finish(shim);
+	event = shim_finish(shim);
 	assert_int_equal(event.code, 137);
 	assert_true(event.oom);
 	MUST(gt_shim_read_exit(place->bundle, &event, &why));
@@ -648,12 +398,12 @@ static void with_the_hosts_pids_orphans_are_reaped_and_die_with_init(void **stat
 	struct gt_shim_created created;
 	AUTO_BUF struct gt_buf out = { 0 };
 	write_bundle(place, "(sh -c 'sleep 0.1' &) ; (sh -c 'echo $$; exec sleep 1000' &) ; sleep 0.4; exit 3", false, "");
-	change(place, "linux", "namespaces", json_pack("[{s:s} {s:s}]", "type", "mount", "type", "network"));
-	struct gt_shim *shim = spawn(place, &created);
-	AUTO_CLOSE int client = attach(shim, false, true, true, false, NULL);
+	change_bundle(place, "linux", "namespaces", json_pack("[{s:s} {s:s}]", "type", "mount", "type", "network"));
+	struct gt_shim *shim = shim_spawn(place, &created);
+	AUTO_CLOSE int client = shim_attach(shim, false, true, true, false, NULL);
 	MUST(gt_shim_start(shim, &why));
 	read_client(client, NULL, &out); /* to its end, though the orphan held the pipe */
-	assert_int_equal(finish(shim).code, 3);
+	assert_int_equal(shim_finish(shim).code, 3);
 	assert_true(atoi(out.data) > 0);
 	for (int i = 0; i < 500 && kill(atoi(out.data), 0) == 0; i++) /* dead, and reaped with the shim */
 		usleep(10000);
@@ -665,8 +415,8 @@ static void a_process_starts_with_plain_signals(void **state)
 	struct place *place = *state;
 	AUTO_BUF struct gt_buf out = { 0 };
 	int client;
-	struct gt_shim *shim = start(place, "sleep 100", false, "");
-	MUST(exec(shim, "e1", "exec cat /proc/self/status", false, false, &client));
+	struct gt_shim *shim = shim_start(place, "sleep 100", false, "");
+	MUST(shim_exec(shim, "e1", "exec cat /proc/self/status", false, false, &client));
 	assert_int_equal(next_event(shim).type, GT_SHIM_EXEC_EXIT);
 	struct gt_shim_event event;
 	gt_shim_event(shim, &event);
@@ -675,18 +425,18 @@ static void a_process_starts_with_plain_signals(void **state)
 	assert_null(strstr(out.data, "SigIgn:\t0000000000001")); /* SIGPIPE */
 	close(client);
 	MUST(gt_shim_signal(shim, NULL, SIGKILL, &why));
-	finish(shim);
+	shim_finish(shim);
 }
 
 static void many_execs_at_one_time_each_get_their_own(void **state)
 {
 	struct place *place = *state;
-	struct gt_shim *shim = start(place, "sleep 100", false, "");
+	struct gt_shim *shim = shim_start(place, "sleep 100", false, "");
 	int clients[20];
 	for (int i = 0; i < 20; i++) {
 		AUTO_FREE char *id = gt_xasprintf("e%d", i);
 		AUTO_FREE char *script = gt_xasprintf("read x; echo $x %d; exit %d", i, i);
-		MUST(exec(shim, id, script, i % 2, true, &clients[i]));
+		MUST(shim_exec(shim, id, script, i % 2, true, &clients[i]));
 	}
 	for (int i = 0; i < 20; i++)
 		say(clients[i], "hey\n");
@@ -705,7 +455,7 @@ static void many_execs_at_one_time_each_get_their_own(void **state)
 		close(clients[i]);
 	}
 	MUST(gt_shim_signal(shim, NULL, SIGKILL, &why));
-	finish(shim);
+	shim_finish(shim);
 }
 
 static void starts_are_quick(void **state)
@@ -717,26 +467,19 @@ static void starts_are_quick(void **state)
 		struct gt_shim_created created;
 		write_bundle(place, "exit 0", false, "");
 		int64_t t0 = gt_monotonic();
-		struct gt_shim *shim = spawn(place, &created);
+		struct gt_shim *shim = shim_spawn(place, &created);
 		int64_t t1 = gt_monotonic();
 		MUST(gt_shim_start(shim, &why));
 		started += gt_monotonic() - t1;
 		made += t1 - t0;
-		finish(shim);
+		shim_finish(shim);
 	}
 	print_message("created after %lld us, started %lld us later\n", (long long)(made / ROUNDS / 1000), (long long)(started / ROUNDS / 1000));
 }
 
-static int remove_cgroups(void **state)
-{
-	AUTO_FREE char *parent = gt_xasprintf("/gantry-test-shim-%d", (int)getpid());
-	(void)state;
-	return gt_cgroup_remove(parent, NULL);
-}
-
 int main(void)
 {
-#define IN_PLACE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define IN_PLACE(test) cmocka_unit_test_setup_teardown(test, shim_setup, shim_teardown)
 	const struct CMUnitTest tests[] = {
 		IN_PLACE(exit_code_log_and_exit_file_agree),
 		IN_PLACE(no_such_program_is_dockers_phrase),
