@@ -1,0 +1,394 @@
+/*
+ * volume.c - volumes: what a driver keeps, under a name that containers use.
+ *
+ * A volume's document (volumes/<name>.json) tells driver, options and labels; its data are the driver's. Users are containers, living or not; they are gathered
+ * again from the containers at start-up.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/volume.h"
+
+#define MAX_VOLUMES 100000
+
+static void volume_free(struct volume *volume)
+{
+	free(volume->name);
+	free(volume->driver);
+	json_decref(volume->options);
+	json_decref(volume->labels);
+	gt_map_free(&volume->users);
+	free(volume);
+}
+
+static json_t *object_or_empty(const json_t *object)
+{
+	return json_is_object(object) ? json_deep_copy(object) : json_object();
+}
+
+static struct volume *volume_new(const char *name, const char *driver, const json_t *options, const json_t *labels)
+{
+	struct volume *volume = gt_xcalloc(1, sizeof *volume);
+	volume->name = gt_xstrdup(name);
+	volume->driver = gt_xstrdup(driver);
+	volume->options = object_or_empty(options);
+	volume->labels = object_or_empty(labels);
+	volume->created = gt_now();
+	return volume;
+}
+
+/* ---- on disk ---- */
+
+static int save(struct gt_volumes *volumes, const struct volume *volume, struct gt_error *err)
+{
+	AUTO_JSON json_t *document = json_pack("{s:s s:s s:O s:O s:I s:b}", "Name", volume->name, "Driver", volume->driver, "Options", volume->options,
+					       "Labels", volume->labels, "Created", (json_int_t)volume->created, "Anonymous", volume->anonymous);
+	if (!document)
+		return gt_fail(err, GT_INVALID, "volume %s cannot be written as JSON", volume->name);
+	return gt_store_put(volumes->documents, volume->name, document, true, err);
+}
+
+static int load_one(void *arg, const char *id, json_t *document)
+{
+	struct gt_volumes *volumes = arg;
+	const char *name = NULL, *driver = NULL;
+	gt_json_string(document, "Name", &name, NULL);
+	gt_json_string(document, "Driver", &driver, NULL);
+	if (!name || !driver || strcmp(name, id) || !gt_is_name(name)) {
+		gt_warn("a volume's document is not one and is passed over", "document", id);
+		return 0;
+	}
+	struct volume *volume = volume_new(name, driver, json_object_get(document, "Options"), json_object_get(document, "Labels"));
+	gt_json_int(document, "Created", &volume->created, NULL);
+	gt_json_bool(document, "Anonymous", &volume->anonymous, NULL);
+	gt_map_set(&volumes->map, volume->name, volume);
+	return 0;
+}
+
+int gt_volumes_open(struct gt_engine *engine, struct gt_error *err)
+{
+	struct gt_volumes *volumes = engine->volumes = gt_xcalloc(1, sizeof *volumes);
+	pthread_mutex_init(&volumes->lock, NULL);
+	volumes->documents = gt_store_collection(engine->store, "volumes", err);
+	return volumes->documents ? gt_store_each(volumes->documents, load_one, volumes, err) : -1;
+}
+
+void gt_volumes_close(struct gt_engine *engine)
+{
+	struct gt_volumes *volumes = engine->volumes;
+	struct gt_map_slot *slot;
+	if (!volumes)
+		return;
+	for (size_t i = 0; (slot = gt_map_next(&volumes->map, &i)) != NULL;)
+		volume_free(slot->value);
+	gt_map_free(&volumes->map);
+	pthread_mutex_destroy(&volumes->lock);
+	free(volumes);
+	engine->volumes = NULL;
+}
+
+/* ---- create ---- */
+
+static int check_name(const char *name, struct gt_error *err)
+{
+	if (strlen(name) <= 128 && gt_is_name(name) && strlen(name) > 1)
+		return 0;
+	return gt_fail(err, GT_INVALID,
+		       "create %.255s: \"%.255s\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you "
+		       "intended to pass a host directory, use absolute path",
+		       name, name);
+}
+
+/* One that is there has to be what was asked for; nothing asked for fits everything. */
+static int check_same(const struct volume *volume, const char *driver, const json_t *options, struct gt_error *err)
+{
+	if (driver && driver[0] && strcmp(driver, volume->driver))
+		return gt_fail(err, GT_CONFLICT, "create %s: a volume with the name %s already exists with driver %s", volume->name, volume->name, volume->driver);
+	if (json_object_size(options) && !json_equal(options, volume->options))
+		return gt_fail(err, GT_CONFLICT, "create %s: a volume with the name %s already exists with different options", volume->name, volume->name);
+	return 0;
+}
+
+/* With the lock held. */
+static struct volume *make(struct gt_engine *engine, const char *name, const char *driver, const json_t *options, const json_t *labels,
+			   bool anonymous, struct gt_error *err)
+{
+	struct gt_volumes *volumes = engine->volumes;
+	struct gt_driver *found = gt_driver_find(engine->drivers, GANTRY_VOLUME, driver, err);
+	if (!found || check_name(name, err) < 0)
+		return NULL;
+	if (volumes->map.count >= MAX_VOLUMES)
+		return gt_fail_null(err, GT_TOO_LARGE, "there are %d volumes already: prune those that are not used", MAX_VOLUMES);
+	if (gt_vol_create(found, name, options, err) < 0) {
+		gt_context(err, "create %s", name);
+		return NULL;
+	}
+	struct volume *volume = volume_new(name, driver, options, labels);
+	volume->anonymous = anonymous;
+	if (save(volumes, volume, err) < 0) {
+		gt_vol_remove(found, name, NULL);
+		volume_free(volume);
+		return NULL;
+	}
+	gt_map_set(&volumes->map, name, volume);
+	gt_event(engine, "volume", "create", name, json_pack("{s:s}", "driver", driver));
+	return volume;
+}
+
+int volume_use(struct gt_engine *engine, const char *name, const char *driver, const json_t *options, const json_t *labels, const char *user,
+	       char **out_name, char **out_driver, struct gt_error *err)
+{
+	struct gt_volumes *volumes = engine->volumes;
+	char fresh[GT_ID_LEN + 1];
+	bool anonymous = !name || !name[0];
+	if (anonymous) {
+		gt_id_new(fresh);
+		name = fresh;
+	}
+	LOCKED(&volumes->lock);
+	struct volume *volume = gt_map_get(&volumes->map, name);
+	if (volume && check_same(volume, driver, options, err) < 0)
+		return -1;
+	AUTO_JSON json_t *own_labels = anonymous ? object_or_empty(labels) : NULL;
+	if (anonymous && !json_object_get(own_labels, "com.docker.volume.anonymous"))
+		json_object_set_new(own_labels, "com.docker.volume.anonymous", json_string(""));
+	if (!volume)
+		volume = make(engine, name, driver && driver[0] ? driver : "local", options, anonymous ? own_labels : labels, anonymous, err);
+	if (!volume)
+		return -1;
+	if (user)
+		gt_map_set(&volume->users, user, volume);
+	*out_name = gt_xstrdup(volume->name);
+	*out_driver = gt_xstrdup(volume->driver);
+	return 0;
+}
+
+/* ---- users ---- */
+
+void volume_note_user(struct gt_engine *engine, const char *name, const char *user)
+{
+	LOCKED(&engine->volumes->lock);
+	struct volume *volume = gt_map_get(&engine->volumes->map, name);
+	if (volume)
+		gt_map_set(&volume->users, user, volume);
+}
+
+void volume_drop_user(struct gt_engine *engine, const char *name, const char *user)
+{
+	LOCKED(&engine->volumes->lock);
+	struct volume *volume = gt_map_get(&engine->volumes->map, name);
+	if (volume)
+		gt_map_remove(&volume->users, user);
+}
+
+bool volume_claim_fill(struct gt_engine *engine, const char *name)
+{
+	LOCKED(&engine->volumes->lock);
+	struct volume *volume = gt_map_get(&engine->volumes->map, name);
+	if (!volume || volume->filled)
+		return false;
+	volume->filled = true;
+	return true;
+}
+
+void volume_unclaim_fill(struct gt_engine *engine, const char *name)
+{
+	LOCKED(&engine->volumes->lock);
+	struct volume *volume = gt_map_get(&engine->volumes->map, name);
+	if (volume)
+		volume->filled = false;
+}
+
+/* ---- removal ---- */
+
+/* With the lock held. */
+static int unmake(struct gt_engine *engine, struct volume *volume, struct gt_error *err)
+{
+	struct gt_volumes *volumes = engine->volumes;
+	struct gt_driver *driver = gt_driver_find(engine->drivers, GANTRY_VOLUME, volume->driver, err);
+	if (!driver || gt_vol_remove(driver, volume->name, err) < 0 || gt_store_remove(volumes->documents, volume->name, err) < 0)
+		return gt_context(err, "remove %s", volume->name);
+	gt_map_remove(&volumes->map, volume->name);
+	gt_event(engine, "volume", "destroy", volume->name, json_pack("{s:s}", "driver", volume->driver));
+	volume_free(volume);
+	return 0;
+}
+
+static int fail_in_use(const struct volume *volume, struct gt_error *err)
+{
+	AUTO_BUF struct gt_buf users = { 0 };
+	struct gt_map_slot *slot;
+	for (size_t i = 0, n = 0; n < 8 && (slot = gt_map_next(&volume->users, &i)) != NULL; n++)
+		gt_buf_printf(&users, "%s%s", users.len ? ", " : "", slot->key);
+	return gt_fail(err, GT_CONFLICT, "remove %s: volume is in use - [%s]", volume->name, users.data);
+}
+
+int gt_volume_remove(struct gt_engine *engine, const char *name, bool force, struct gt_error *err)
+{
+	LOCKED(&engine->volumes->lock);
+	struct volume *volume = gt_map_get(&engine->volumes->map, name);
+	if (!volume)
+		return force ? 0 : gt_fail(err, GT_NOT_FOUND, "get %.255s: no such volume", name);
+	if (volume->users.count)
+		return fail_in_use(volume, err);
+	return unmake(engine, volume, err);
+}
+
+void volume_remove_unused(struct gt_engine *engine, const char *name)
+{
+	struct gt_error err = { 0 };
+	LOCKED(&engine->volumes->lock);
+	struct volume *volume = gt_map_get(&engine->volumes->map, name);
+	if (volume && !volume->users.count && unmake(engine, volume, &err) < 0)
+		gt_warn("an anonymous volume could not be removed", "volume", name, "error", err.message);
+}
+
+/* ---- prune ---- */
+
+static bool prunable(const struct volume *volume, const json_t *filters, bool all)
+{
+	if (volume->users.count || (!all && !volume->anonymous))
+		return false;
+	return gt_filter_match_labels(filters, "label", volume->labels) &&
+	       (!gt_filter_has(filters, "label!") || !gt_filter_match_labels(filters, "label!", volume->labels));
+}
+
+json_t *gt_volumes_prune(struct gt_engine *engine, const json_t *filters, struct gt_error *err)
+{
+	static const char *const KNOWN[] = { "all", "label", "label!", NULL };
+	struct gt_volumes *volumes = engine->volumes;
+	if (gt_filter_check(filters, KNOWN, err) < 0)
+		return NULL;
+	bool all = gt_filter_has(filters, "all") && (gt_filter_match(filters, "all", "true") || gt_filter_match(filters, "all", "1"));
+	json_t *deleted = json_array();
+	int64_t reclaimed = 0;
+	struct gt_map_slot *slot;
+	struct gt_strings names = { 0 };
+	LOCKED(&volumes->lock);
+	for (size_t i = 0; (slot = gt_map_next(&volumes->map, &i)) != NULL;) {
+		if (prunable(slot->value, filters, all))
+			gt_strings_add(&names, slot->key);
+	}
+	for (size_t i = 0; i < names.count; i++) {
+		struct volume *volume = gt_map_get(&volumes->map, names.items[i]);
+		struct gantry_usage usage = { .size = sizeof usage };
+		struct gt_error local = { 0 };
+		struct gt_driver *driver = gt_driver_find(engine->drivers, GANTRY_VOLUME, volume->driver, NULL);
+		bool sized = driver && gt_vol_usage(driver, volume->name, &usage, NULL) == 0 && usage.bytes > 0;
+		if (unmake(engine, volume, &local) < 0) {
+			gt_warn("a volume was not pruned", "volume", names.items[i], "error", local.message);
+			continue;
+		}
+		json_array_append_new(deleted, json_string(names.items[i]));
+		reclaimed += sized ? usage.bytes : 0;
+	}
+	gt_strings_free(&names);
+	gt_event(engine, "volume", "prune", "", json_pack("{s:o}", "reclaimed", json_sprintf("%lld", (long long)reclaimed)));
+	return json_pack("{s:o s:I}", "VolumesDeleted", deleted, "SpaceReclaimed", (json_int_t)reclaimed);
+}
+
+/* ---- create, list and inspect for the API ---- */
+
+static int check_strings(const char *what, const json_t *object, struct gt_error *err)
+{
+	const char *key;
+	json_t *value;
+	json_object_foreach((json_t *)object, key, value) {
+		if (!json_is_string(value))
+			return gt_fail(err, GT_INVALID, "%s: the value of %.64s is not a string", what, key);
+	}
+	return 0;
+}
+
+json_t *gt_volume_create(struct gt_engine *engine, const json_t *body, struct gt_error *err)
+{
+	const char *name = NULL, *driver = NULL;
+	json_t *options = NULL, *labels = NULL;
+	if (gt_json_string(body, "Name", &name, err) < 0 || gt_json_string(body, "Driver", &driver, err) < 0 ||
+	    gt_json_object(body, "DriverOpts", &options, err) < 0 || gt_json_object(body, "Labels", &labels, err) < 0 ||
+	    check_strings("DriverOpts", options, err) < 0 || check_strings("Labels", labels, err) < 0)
+		return NULL;
+	if (gt_json_get(body, "ClusterVolumeSpec") && !json_is_null(gt_json_get(body, "ClusterVolumeSpec")))
+		return gt_fail_null(err, GT_UNSUPPORTED, "cluster volumes (ClusterVolumeSpec) are not supported");
+	AUTO_FREE char *made = NULL;
+	AUTO_FREE char *made_driver = NULL;
+	if (volume_use(engine, name, driver, options, labels, NULL, &made, &made_driver, err) < 0)
+		return NULL;
+	return gt_volume_inspect(engine, made, err);
+}
+
+/* With the lock held. */
+static json_t *describe(struct gt_engine *engine, const struct volume *volume)
+{
+	char created[36];
+	struct gantry_volume_info *info = gt_xcalloc(1, sizeof *info);
+	info->size = sizeof *info;
+	gt_time_format(volume->created, created);
+	struct gt_driver *driver = gt_driver_find(engine->drivers, GANTRY_VOLUME, volume->driver, NULL);
+	if (driver)
+		gt_vol_inspect(driver, volume->name, info, NULL);
+	json_t *json = json_pack("{s:s s:s s:s s:s s:O s:s s:O}", "CreatedAt", created, "Driver", volume->driver, "Mountpoint", info->mountpoint, "Name",
+				 volume->name, "Labels", volume->labels, "Scope", "local", "Options", volume->options);
+	free(info);
+	return json;
+}
+
+json_t *gt_volume_inspect(struct gt_engine *engine, const char *name, struct gt_error *err)
+{
+	LOCKED(&engine->volumes->lock);
+	struct volume *volume = gt_map_get(&engine->volumes->map, name);
+	return volume ? describe(engine, volume) : gt_fail_null(err, GT_NOT_FOUND, "get %.255s: no such volume", name);
+}
+
+json_t *gt_volume_usage(struct gt_engine *engine, const char *name)
+{
+	struct gantry_usage usage = { .size = sizeof usage, .bytes = -1 };
+	LOCKED(&engine->volumes->lock);
+	struct volume *volume = gt_map_get(&engine->volumes->map, name);
+	struct gt_driver *driver = volume ? gt_driver_find(engine->drivers, GANTRY_VOLUME, volume->driver, NULL) : NULL;
+	if (driver && gt_vol_usage(driver, name, &usage, NULL) < 0)
+		usage.bytes = -1;
+	return json_pack("{s:I s:I}", "Size", (json_int_t)usage.bytes, "RefCount", (json_int_t)(volume ? (json_int_t)volume->users.count : -1));
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp((*(struct volume *const *)a)->name, (*(struct volume *const *)b)->name);
+}
+
+static bool listed(const struct volume *volume, const json_t *filters)
+{
+	const json_t *names = json_object_get(filters, "name");
+	bool named = !json_array_size(names), used = volume->users.count > 0;
+	size_t i;
+	json_t *part;
+	json_array_foreach(names, i, part)
+		named = named || strstr(volume->name, json_string_value(part));
+	if (gt_filter_has(filters, "dangling")) {
+		bool wanted = gt_filter_match(filters, "dangling", "true") || gt_filter_match(filters, "dangling", "1");
+		if (wanted == used)
+			return false;
+	}
+	return named && gt_filter_match(filters, "driver", volume->driver) && gt_filter_match_labels(filters, "label", volume->labels);
+}
+
+json_t *gt_volume_list(struct gt_engine *engine, const json_t *filters, struct gt_error *err)
+{
+	static const char *const KNOWN[] = { "dangling", "driver", "label", "name", NULL };
+	struct gt_volumes *volumes = engine->volumes;
+	if (gt_filter_check(filters, KNOWN, err) < 0)
+		return NULL;
+	json_t *rows = json_array();
+	struct gt_map_slot *slot;
+	size_t count = 0;
+	LOCKED(&volumes->lock);
+	AUTO_FREE struct volume **sorted = gt_xcalloc(volumes->map.count + 1, sizeof *sorted);
+	for (size_t i = 0; (slot = gt_map_next(&volumes->map, &i)) != NULL;) {
+		if (listed(slot->value, filters))
+			sorted[count++] = slot->value;
+	}
+	qsort(sorted, count, sizeof *sorted, by_name);
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(rows, describe(engine, sorted[i]));
+	return json_pack("{s:o s:[]}", "Volumes", rows, "Warnings");
+}
