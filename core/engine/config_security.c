@@ -42,8 +42,9 @@ const char *config_capability(const char *name)
 static int check_capabilities(const char *what, const struct gt_strings *list, struct gt_error *err)
 {
 	for (size_t i = 0; i < list->count; i++) {
-		if (!config_capability(list->items[i]))
-			return gt_fail(err, GT_INVALID, "invalid %s: unknown capability: \"%.64s\"", what, list->items[i]);
+		const char *name = list->items[i];
+		if (!config_capability(name))
+			return gt_fail(err, GT_INVALID, "invalid %s: unknown capability: \"%s%.64s\"", what, strncasecmp(name, "CAP_", 4) ? "CAP_" : "", name);
 	}
 	return 0;
 }
@@ -198,8 +199,6 @@ static int check_namespaces(const struct gt_container_config *config, struct gt_
 	    check_mode("UTS", host->uts_mode, HOST, false, err) < 0 || check_mode("userns", host->userns_mode, HOST, false, err) < 0 ||
 	    check_mode("cgroup namespace", host->cgroupns_mode, CGROUP, false, err) < 0)
 		return -1;
-	if (config_container_mode(host->ipc_mode))
-		return gt_fail(err, GT_UNSUPPORTED, "IpcMode %.128s is not supported yet: it is one of private, shareable, host, none", host->ipc_mode);
 	if (is_host(host->uts_mode) && config->hostname && config->hostname[0])
 		return gt_fail(err, GT_INVALID, "conflicting options: hostname and the UTS mode");
 	return 0;

@@ -38,7 +38,7 @@ static int read_context(struct gt_container *ctr, struct spec_context *context, 
 		return -1;
 	if (!context->security.no_new_privileges_given)
 		context->security.no_new_privileges = config->no_new_privileges;
-	context->new_ipc = !is(host->ipc_mode, "host");
+	context->host_ipc = is(host->ipc_mode, "host");
 	context->new_uts = !is(host->uts_mode, "host");
 	context->new_pid = !is(host->pid_mode, "host");
 	context->new_cgroup = is(host->cgroupns_mode, "private");
@@ -164,7 +164,7 @@ int gt_spec_write(struct gt_container *ctr, struct gt_error *err)
 		return -1;
 	AUTO_FREE char *netns = gt_endpoints_netns(ctr, err);
 	context.netns = netns;
-	AUTO_JSON json_t *config = netns ? compose(&context, err) : NULL;
+	AUTO_JSON json_t *config = netns && spec_find_ipc(&context, err) == 0 ? compose(&context, err) : NULL;
 	json_decref(context.capabilities);
 	return config ? write_config(ctr, config, err) : -1;
 }

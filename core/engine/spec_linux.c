@@ -222,31 +222,54 @@ static void add_namespace(json_t *namespaces, const char *type, const char *path
 	json_array_append_new(namespaces, entry);
 }
 
-/* "container:NAME" as the path of that container's namespace. NULL where it does not run. */
-static char *path_of(struct gt_engine *engine, const char *name, const char *type, struct gt_error *err)
+/* The init of a container whose namespace is to be shared. */
+static int find_init(const struct spec_context *context, struct gt_container *other, const char *type, pid_t *pid, struct gt_error *err)
 {
-	AUTO_CONTAINER struct gt_container *other = gt_container_get(engine, name, err);
-	if (!other)
-		return NULL;
+	if (context->remap)
+		return gt_fail(err, GT_UNSUPPORTED, "the %s namespace of container %s belongs to a user namespace of its own (userns_remap): use --userns=host for both",
+			       type, other->name);
 	LOCKED(&other->lock);
-	if (other->status != GT_RUNNING || !other->pid)
-		return gt_fail_null(err, GT_CONFLICT, "cannot join %s namespace of a non running container: container %s is %s", type, other->name,
-				    gt_status_name(other->status));
-	return gt_xasprintf("/proc/%d/ns/%s", other->pid, type);
+	if ((other->status != GT_RUNNING && other->status != GT_PAUSED) || !other->pid)
+		return gt_fail(err, GT_CONFLICT, "cannot join %s namespace of a non running container: container %s is %s", type, other->name,
+			       gt_status_name(other->status));
+	*pid = other->pid;
+	return 0;
+}
+
+int spec_find_ipc(struct spec_context *context, struct gt_error *err)
+{
+	struct gt_container *ctr = context->ctr;
+	const char *name = config_container_mode(ctr->config.host.ipc_mode);
+	AUTO_CONTAINER struct gt_container *other = name ? gt_container_get(ctr->engine, name, err) : NULL;
+	if (!name)
+		return 0;
+	if (!other)
+		return -1;
+	const char *mode = other->config.host.ipc_mode;
+	if (strcmp(mode, "private") == 0 || strcmp(mode, "none") == 0)
+		return gt_fail(err, GT_CONFLICT, "can't join IPC of container %s: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
+			       name);
+	return find_init(context, other, "ipc", &context->ipc_pid, err);
+}
+
+static void add_shared(json_t *namespaces, const char *type, pid_t pid)
+{
+	AUTO_FREE char *path = pid ? gt_xasprintf("/proc/%d/ns/%s", pid, type) : NULL;
+	add_namespace(namespaces, type, path);
 }
 
 static int add_namespaces(const struct spec_context *context, json_t *namespaces, struct gt_error *err)
 {
-	struct gt_container *ctr = context->ctr;
-	const char *pid_of = config_container_mode(ctr->config.host.pid_mode);
-	AUTO_FREE char *pid_path = pid_of ? path_of(ctr->engine, pid_of, "pid", err) : NULL;
-	if (pid_of && !pid_path)
+	const char *name = config_container_mode(context->ctr->config.host.pid_mode);
+	AUTO_CONTAINER struct gt_container *other = name ? gt_container_get(context->ctr->engine, name, err) : NULL;
+	pid_t pid = 0;
+	if (name && (!other || find_init(context, other, "pid", &pid, err) < 0))
 		return -1;
 	add_namespace(namespaces, "mount", NULL);
 	if (context->new_pid)
-		add_namespace(namespaces, "pid", pid_path);
-	if (context->new_ipc)
-		add_namespace(namespaces, "ipc", NULL);
+		add_shared(namespaces, "pid", pid);
+	if (!context->host_ipc)
+		add_shared(namespaces, "ipc", context->ipc_pid);
 	if (context->new_uts)
 		add_namespace(namespaces, "uts", NULL);
 	if (context->new_cgroup)

@@ -76,8 +76,11 @@ static void add_shm(const struct spec_context *context, json_t *mounts, const js
 	const char *mode = host->ipc_mode ? host->ipc_mode : "";
 	if (strcmp(mode, "none") == 0 || is_taken(users, "/dev/shm"))
 		return;
-	if (strcmp(mode, "host") == 0)
+	if (context->host_ipc)
 		add_bind(mounts, "/dev/shm", "/dev/shm", json_pack("[ssss]", "rbind", "nosuid", "noexec", "nodev"));
+	else if (context->ipc_pid)
+		add_bind(mounts, "/dev/shm", "/dev/shm", json_pack("[sssso]", "bind", "nosuid", "noexec", "nodev",
+								   json_sprintf("gantry.namespace=/proc/%d/ns/mnt", context->ipc_pid)));
 	else
 		json_array_append_new(mounts, json_pack("{s:s s:s s:s s:[sssso]}", "destination", "/dev/shm", "type", "tmpfs", "source", "shm", "options",
 							"nosuid", "noexec", "nodev", "mode=1777",
@@ -92,10 +95,8 @@ static void add_defaults(const struct spec_context *context, json_t *mounts, con
 	add_default(mounts, users, "/dev", "tmpfs", json_pack("[ssss]", "nosuid", "strictatime", "mode=755", "size=65536k"));
 	add_default(mounts, users, "/dev/pts", "devpts",
 		    json_pack("[ssssss]", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"));
-	if (context->new_ipc)
+	if (!context->host_ipc || !context->remap) /* a user namespace may not mount the host's queues */
 		add_default(mounts, users, "/dev/mqueue", "mqueue", json_pack("[sss]", "nosuid", "noexec", "nodev"));
-	else if (!is_taken(users, "/dev/mqueue"))
-		add_bind(mounts, "/dev/mqueue", "/dev/mqueue", json_pack("[ssss]", "rbind", "nosuid", "noexec", "nodev"));
 	add_shm(context, mounts, users);
 	if (context->remap && strcmp(context->netns, "new") && !is_taken(users, "/sys"))
 		add_bind(mounts, "/sys", "/sys", json_pack("[sssss]", "rbind", "nosuid", "noexec", "nodev", "rro")); /* another's network: sysfs is not ours to mount */

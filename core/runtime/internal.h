@@ -33,6 +33,7 @@ struct spec_mount {
 	uint64_t propagation;                   /* MS_PRIVATE ... with MS_REC; 0: not said */
 	bool bind, recursive, idmap;
 	const char *subpath;                    /* gantry.subpath=: below source */
+	const char *namespace;                  /* gantry.namespace=: source is a path in this mount namespace */
 	struct gt_strings data;                 /* options for the file system */
 };
 

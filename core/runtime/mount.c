@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -43,9 +44,26 @@ static int open_subpath(int source, const struct spec_mount *mount, struct gt_er
 	return fd;
 }
 
+/* Another container's mount. Its names lead nowhere but to what it sees itself. The caller's root and directory become those of its namespace. */
+static int foreign_source(const struct spec_mount *mount, struct gt_error *err)
+{
+	AUTO_CLOSE int theirs = open(mount->namespace, O_RDONLY | O_CLOEXEC);
+	AUTO_CLOSE int ours = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	if (theirs < 0 || ours < 0 || setns(theirs, CLONE_NEWNS) < 0)
+		return gt_fail_errno(err, errno, "enter the mount namespace %s", mount->namespace);
+	AUTO_CLOSE int source = gt_openat2(AT_FDCWD, mount->source, O_PATH | O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+	AUTO_CLOSE int fd = source < 0 ? -1 : sys_open_tree(source, "", OPEN_TREE_CLONE | AT_EMPTY_PATH);
+	int errnum = errno;
+	if (setns(ours, CLONE_NEWNS) < 0)
+		return gt_fail_errno(err, errno, "return to the mount namespace");
+	return fd >= 0 ? take_fd(fd) : gt_fail_errno(err, errnum, "bind %s of another container on %s", mount->source, mount->destination);
+}
+
 static int bind_source(const struct spec_mount *mount, struct gt_error *err)
 {
 	unsigned flags = OPEN_TREE_CLONE | (mount->recursive ? AT_RECURSIVE : 0);
+	if (mount->namespace)
+		return foreign_source(mount, err);
 	if (!mount->subpath) {
 		int fd = sys_open_tree(AT_FDCWD, mount->source, flags);
 		if (fd < 0 && errno == ENOENT)

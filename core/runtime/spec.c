@@ -84,6 +84,8 @@ static void read_option(struct spec_mount *mount, const char *word)
 		mount->idmap = true;
 	else if (strncmp(word, "gantry.subpath=", 15) == 0)
 		mount->subpath = word + 15;
+	else if (strncmp(word, "gantry.namespace=", 17) == 0)
+		mount->namespace = word + 17;
 	else if (!read_propagation(word, &mount->propagation) && !read_flag(mount, word) && *word)
 		gt_strings_add(&mount->data, word);
 }

@@ -94,8 +94,8 @@ def test_http_that_is_none(daemon):
 
 
 def test_a_client_that_hangs_up_stops_nothing(daemon):
-    daemon.docker("run", "-d", "--name", "c", IMAGE, "sh", "-c", "while true; do echo x; done")
-    for path in ("/containers/c/logs?follow=1&stdout=1", "/events", "/containers/c/stats", "/containers/c/export"):
+    daemon.docker("run", "-d", "--name", "c1", IMAGE, "sh", "-c", "while true; do echo x; done")
+    for path in ("/containers/c1/logs?follow=1&stdout=1", "/events", "/containers/c1/stats", "/containers/c1/export"):
         s = socket.socket(socket.AF_UNIX)
         s.connect(daemon.socket)
         s.sendall(f"GET /v1.50{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())

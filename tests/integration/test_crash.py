@@ -11,18 +11,18 @@ from harness import IMAGE, wait_until
 
 # What a client does when the daemon dies under it. {n} is the round.
 STEPS = {
-    "create": [["create", "--name", "x", "-v", "vol{n}:/v", IMAGE, "true"]],
-    "run": [["run", "--name", "x", "-p", "8080:80", IMAGE, "true"]],
-    "run --rm": [["run", "--rm", "--name", "x", "-v", "/anonymous", IMAGE, "true"]],
-    "start": [["create", "--name", "x", "-p", "8080:80", IMAGE, "sleep", "100"], ["start", "x"]],
-    "stop": [["run", "-d", "--name", "x", IMAGE, "sleep", "100"], ["stop", "-t", "0", "x"]],
-    "restart": [["run", "-d", "--name", "x", IMAGE, "sleep", "100"], ["restart", "-t", "0", "x"]],
-    "rm -f": [["run", "-d", "--name", "x", "-v", "/anonymous", "-p", "8080:80", IMAGE, "sleep", "100"], ["rm", "-fv", "x"]],
-    "exec": [["run", "-d", "--name", "x", IMAGE, "sleep", "100"], ["exec", "x", "sh", "-c", "sleep 0.05"]],
-    "commit": [["run", "--name", "x", IMAGE, "sh", "-c", "echo > /f"], ["commit", "x", "crash/img:{n}"]],
-    "rename": [["create", "--name", "x", IMAGE, "true"], ["rename", "x", "y"]],
-    "network": [["network", "create", "net{n}"], ["run", "--rm", "--name", "x", "--network", "net{n}", IMAGE, "true"], ["network", "rm", "net{n}"]],
-    "cp": [["create", "--name", "x", IMAGE, "true"], ["cp", "/usr/bin/dpkg", "x:/file"]],
+    "create": [["create", "--name", "x1", "-v", "vol{n}:/v", IMAGE, "true"]],
+    "run": [["run", "--name", "x1", "-p", "8080:80", IMAGE, "true"]],
+    "run --rm": [["run", "--rm", "--name", "x1", "-v", "/anonymous", IMAGE, "true"]],
+    "start": [["create", "--name", "x1", "-p", "8080:80", IMAGE, "sleep", "100"], ["start", "x1"]],
+    "stop": [["run", "-d", "--name", "x1", IMAGE, "sleep", "100"], ["stop", "-t", "0", "x1"]],
+    "restart": [["run", "-d", "--name", "x1", IMAGE, "sleep", "100"], ["restart", "-t", "0", "x1"]],
+    "rm -f": [["run", "-d", "--name", "x1", "-v", "/anonymous", "-p", "8080:80", IMAGE, "sleep", "100"], ["rm", "-fv", "x1"]],
+    "exec": [["run", "-d", "--name", "x1", IMAGE, "sleep", "100"], ["exec", "x1", "sh", "-c", "sleep 0.05"]],
+    "commit": [["run", "--name", "x1", IMAGE, "sh", "-c", "echo > /f"], ["commit", "x1", "crash/img:{n}"]],
+    "rename": [["create", "--name", "x1", IMAGE, "true"], ["rename", "x1", "y1"]],
+    "network": [["network", "create", "net{n}"], ["run", "--rm", "--name", "x1", "--network", "net{n}", IMAGE, "true"], ["network", "rm", "net{n}"]],
+    "cp": [["create", "--name", "x1", IMAGE, "true"], ["cp", "/usr/bin/dpkg", "x1:/file"]],
 }
 
 
@@ -78,24 +78,24 @@ def test_killed_in_the_middle(fresh_daemon, step):
 
 def test_a_killed_shim_ends_its_container_and_is_told(fresh_daemon):
     d = fresh_daemon.start()
-    cid = d.docker("run", "-d", "--name", "x", "-p", "8080:80", IMAGE, "sleep", "100").out.strip()
-    pid = d.inspect("x")["State"]["Pid"]
+    cid = d.docker("run", "-d", "--name", "x1", "-p", "8080:80", IMAGE, "sleep", "100").out.strip()
+    pid = d.inspect("x1")["State"]["Pid"]
     with open(f"/proc/{pid}/status") as f:
         shim = next(int(line.split()[1]) for line in f if line.startswith("PPid:"))
     import os
     import signal
     os.kill(shim, signal.SIGKILL)
-    wait_until(lambda: d.state("x") == "exited", what="the exit")
-    assert d.inspect("x")["State"]["ExitCode"] != 0
-    d.docker("start", "x")
-    assert d.state("x") == "running"
+    wait_until(lambda: d.state("x1") == "exited", what="the exit")
+    assert d.inspect("x1")["State"]["ExitCode"] != 0
+    d.docker("start", "x1")
+    assert d.state("x1") == "running"
     d.remove_everything()
     assert d.audit() == []
 
 
 def test_many_clients_one_winner(fresh_daemon):
     d = fresh_daemon.start()
-    d.docker("create", "--name", "x", IMAGE, "sleep", "100")
+    d.docker("create", "--name", "x1", IMAGE, "sleep", "100")
     def together(method, path, count=16):
         statuses = []
         lock = threading.Lock()
@@ -107,9 +107,9 @@ def test_many_clients_one_winner(fresh_daemon):
         [t.start() for t in threads]
         [t.join() for t in threads]
         return statuses
-    starts = together("POST", "/containers/x/start")
+    starts = together("POST", "/containers/x1/start")
     assert starts.count(204) == 1 and set(starts) <= {204, 304}, starts
-    removes = together("DELETE", "/containers/x?force=1")
+    removes = together("DELETE", "/containers/x1?force=1")
     assert removes.count(204) == 1 and set(removes) <= {204, 404, 409}, removes
     names = []
     def create():

@@ -148,8 +148,8 @@ def test_containers_run_on_while_the_daemon_is_away(fresh_daemon, crash):
 
 def test_attached_clients_survive_a_crash_of_the_daemon(fresh_daemon):
     d = fresh_daemon.start()
-    client = d.popen("docker", "run", "-i", "--name", "c", IMAGE, "cat", stdin=-1)
-    wait_until(lambda: d.api("GET", "/containers/c/json").status == 200 and d.state("c") == "running", what="a running container")
+    client = d.popen("docker", "run", "-i", "--name", "c1", IMAGE, "cat", stdin=-1)
+    wait_until(lambda: d.api("GET", "/containers/c1/json").status == 200 and d.state("c1") == "running", what="a running container")
     time.sleep(0.3)
     d.kill9()
     client.stdin.write(b"still here\n")
@@ -158,7 +158,7 @@ def test_attached_clients_survive_a_crash_of_the_daemon(fresh_daemon):
     client.kill()
     client.communicate()
     d.start()
-    assert d.state("c") == "running"
+    assert d.state("c1") == "running"
 
 
 def test_restart_policies_at_daemon_start(fresh_daemon):

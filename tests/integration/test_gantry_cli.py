@@ -52,11 +52,11 @@ def test_tables_and_formats(daemon):
 
 
 def test_the_same_lines_as_dockers_cli(daemon):
-    daemon.gantry("run", "-d", "--name", "a", "-v", "vol:/v", IMAGE, "sleep", "100")
-    daemon.gantry("run", "--name", "b", IMAGE, "true")
+    daemon.gantry("run", "-d", "--name", "a1", "-v", "vol:/v", IMAGE, "sleep", "100")
+    daemon.gantry("run", "--name", "b1", IMAGE, "true")
     for args in (["ps", "-aq"], ["ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.Names}} {{.Command}} {{.State}}"], ["images", "-q"],
-                 ["volume", "ls", "-q"], ["network", "ls", "--format", "{{.Name}} {{.Driver}} {{.Scope}}"], ["port", "a"], ["diff", "b"],
-                 ["inspect", "--format", "{{.Id}} {{.State.Pid}} {{range .Mounts}}{{.Name}}:{{.Destination}}{{end}}", "a"],
+                 ["volume", "ls", "-q"], ["network", "ls", "--format", "{{.Name}} {{.Driver}} {{.Scope}}"], ["port", "a1"], ["diff", "b1"],
+                 ["inspect", "--format", "{{.Id}} {{.State.Pid}} {{range .Mounts}}{{.Name}}:{{.Destination}}{{end}}", "a1"],
                  ["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}} {{.Size}}"],
                  ["ps", "--filter", "name=a", "--format", "{{.Names}}: {{.Status}}"[:12]]):
         assert daemon.gantry(*args).out == daemon.docker(*args).out, args
@@ -70,9 +70,9 @@ def test_several_objects_and_one_unknown(daemon):
 
 def test_cidfile_envfile_and_labels(daemon, tmp_path):
     (tmp_path / "env").write_text("# comment\nA=1\nB=x y\n")
-    daemon.gantry("run", "-d", "--cidfile", str(tmp_path / "cid"), "--env-file", str(tmp_path / "env"), "--name", "c", IMAGE, "sleep", "100")
-    assert (tmp_path / "cid").read_text() == daemon.inspect("c")["Id"]
-    assert {"A=1", "B=x y"} <= set(daemon.inspect("c")["Config"]["Env"])
+    daemon.gantry("run", "-d", "--cidfile", str(tmp_path / "cid"), "--env-file", str(tmp_path / "env"), "--name", "c1", IMAGE, "sleep", "100")
+    assert (tmp_path / "cid").read_text() == daemon.inspect("c1")["Id"]
+    assert {"A=1", "B=x y"} <= set(daemon.inspect("c1")["Config"]["Env"])
     again = daemon.gantry("run", "--cidfile", str(tmp_path / "cid"), IMAGE, check=False)
     assert again.code == 125 and "cid" in again.err
 
@@ -86,15 +86,15 @@ def test_save_refuses_a_terminal_and_load_reads_a_pipe(daemon, tmp_path):
 
 def test_cp_and_logs(daemon, tmp_path):
     (tmp_path / "f").write_text("content")
-    daemon.gantry("run", "-d", "--name", "c", IMAGE, "sh", "-c", "echo one; echo two >&2; sleep 100")
-    daemon.gantry("cp", str(tmp_path / "f"), "c:/f")
-    daemon.gantry("cp", "c:/f", str(tmp_path / "back"))
+    daemon.gantry("run", "-d", "--name", "c1", IMAGE, "sh", "-c", "echo one; echo two >&2; sleep 100")
+    daemon.gantry("cp", str(tmp_path / "f"), "c1:/f")
+    daemon.gantry("cp", "c1:/f", str(tmp_path / "back"))
     assert (tmp_path / "back").read_text() == "content"
-    result = daemon.gantry("logs", "c")
+    result = daemon.gantry("logs", "c1")
     assert (result.out, result.err) == ("one\n", "two\n")
-    assert daemon.gantry("exec", "c", "cat", "/f").out == "content"
-    assert daemon.gantry("exec", "c", "sh", "-c", "exit 9", check=False).code == 9
-    assert daemon.gantry("wait", "c", check=False, timeout=20).out if daemon.gantry("kill", "c") is None else True
+    assert daemon.gantry("exec", "c1", "cat", "/f").out == "content"
+    assert daemon.gantry("exec", "c1", "sh", "-c", "exit 9", check=False).code == 9
+    assert daemon.gantry("wait", "c1", check=False, timeout=20).out if daemon.gantry("kill", "c1") is None else True
 
 
 def test_completion_and_manual_pages(daemon, tmp_path):

@@ -141,8 +141,8 @@ def test_import_and_export(images, tmp_path):
 
 
 def test_commit_keeps_changes_and_deletions(images):
-    images.docker("run", "--name", "c", "-e", "KEEP=me", IMAGE, "sh", "-c", "echo new > /new; rm /etc/group; mkdir -p /d/e; chown 12:34 /d/e; chmod 4750 /d/e")
-    images.docker("commit", "-a", "An Author", "-m", "a message", "c", "test/commit:1")
+    images.docker("run", "--name", "c1", "-e", "KEEP=me", IMAGE, "sh", "-c", "echo new > /new; rm /etc/group; mkdir -p /d/e; chown 12:34 /d/e; chmod 4750 /d/e")
+    images.docker("commit", "-a", "An Author", "-m", "a message", "c1", "test/commit:1")
     out = images.docker("run", "--rm", "test/commit:1", "sh", "-c", "cat /new; ls /etc/group 2>&1; stat -c '%u %g %a' /d/e; echo $KEEP").out
     assert out.splitlines()[0] == "new" and "No such file" in out and "12 34 4750" in out and out.splitlines()[-1] == "me"
     image = images.json("GET", "/images/test/commit:1/json")
@@ -186,53 +186,53 @@ def test_cp_in_and_out_of_running_and_stopped(daemon, tmp_path):
     (source / "file").write_text("one")
     (source / "sub" / "deep").write_text("two")
     os.symlink("file", source / "link")
-    daemon.docker("run", "-d", "--name", "c", IMAGE, "sleep", "100")
+    daemon.docker("run", "-d", "--name", "c1", IMAGE, "sleep", "100")
     for _ in ("running", "stopped"):
-        daemon.docker("cp", str(source), "c:/data")
-        daemon.docker("cp", str(source), "c:/data")
+        daemon.docker("cp", str(source), "c1:/data")
+        daemon.docker("cp", str(source), "c1:/data")
         target = tmp_path / _
-        daemon.docker("cp", "c:/data", str(target))
+        daemon.docker("cp", "c1:/data", str(target))
         assert (target / "sub" / "deep").read_text() == "two"
         assert (target / "dir" / "file").read_text() == "one"
         assert os.readlink(target / "link") == "file"
         single = tmp_path / (_ + "-file")
-        daemon.docker("cp", "c:/data/file", str(single))
+        daemon.docker("cp", "c1:/data/file", str(single))
         assert single.read_text() == "one"
-        data = daemon.command("docker", "cp", "c:/data/sub", "-").out
+        data = daemon.command("docker", "cp", "c1:/data/sub", "-").out
         assert "deep" in data
-        daemon.docker("exec", "c", "rm", "-r", "/data", check=False)
-        daemon.docker("stop", "-t", "0", "c")
-    assert daemon.docker("cp", "c:/missing", str(tmp_path), check=False).code == 1
-    assert daemon.docker("cp", str(source), "c:/missing/way/down", check=False).code == 1
+        daemon.docker("exec", "c1", "rm", "-r", "/data", check=False)
+        daemon.docker("stop", "-t", "0", "c1")
+    assert daemon.docker("cp", "c1:/missing", str(tmp_path), check=False).code == 1
+    assert daemon.docker("cp", str(source), "c1:/missing/way/down", check=False).code == 1
 
 
 def test_cp_does_not_follow_links_out_of_the_container(daemon, tmp_path):
-    daemon.docker("run", "-d", "--name", "c", IMAGE, "sh", "-c", "ln -s /etc /abs; ln -s ../../../../../../../../etc /rel; sleep 100")
+    daemon.docker("run", "-d", "--name", "c1", IMAGE, "sh", "-c", "ln -s /etc /abs; ln -s ../../../../../../../../etc /rel; sleep 100")
     secret = "/etc/gantry-test-secret"
     for path in ("abs", "rel"):
-        result = daemon.docker("cp", f"c:/{path}/debian_version", str(tmp_path / path), check=False)
+        result = daemon.docker("cp", f"c1:/{path}/debian_version", str(tmp_path / path), check=False)
         assert result.code == 1, result
     (tmp_path / "payload").write_text("x")
-    daemon.docker("cp", str(tmp_path / "payload"), f"c:/abs/{os.path.basename(secret)}")
+    daemon.docker("cp", str(tmp_path / "payload"), f"c1:/abs/{os.path.basename(secret)}")
     assert not os.path.exists(secret)
-    assert daemon.docker("exec", "c", "cat", secret).out == "x"
+    assert daemon.docker("exec", "c1", "cat", secret).out == "x"
 
 
 def test_cp_reaches_volumes_and_respects_read_only(daemon, tmp_path):
     (tmp_path / "f").write_text("x")
-    daemon.docker("create", "--name", "c", "-v", "vol:/v", "-v", "vol:/ro:ro", IMAGE)
-    daemon.docker("cp", str(tmp_path / "f"), "c:/v/f")
+    daemon.docker("create", "--name", "c1", "-v", "vol:/v", "-v", "vol:/ro:ro", IMAGE)
+    daemon.docker("cp", str(tmp_path / "f"), "c1:/v/f")
     assert daemon.docker("run", "--rm", "-v", "vol:/v", IMAGE, "cat", "/v/f").out == "x"
-    refused = daemon.docker("cp", str(tmp_path / "f"), "c:/ro/g", check=False)
+    refused = daemon.docker("cp", str(tmp_path / "f"), "c1:/ro/g", check=False)
     assert refused.code == 1 and "read-only" in refused.err
-    daemon.docker("create", "--name", "r", "--read-only", IMAGE)
-    refused = daemon.docker("cp", str(tmp_path / "f"), "r:/g", check=False)
+    daemon.docker("create", "--name", "r1", "--read-only", IMAGE)
+    refused = daemon.docker("cp", str(tmp_path / "f"), "r1:/g", check=False)
     assert refused.code == 1 and "read-only" in refused.err
 
 
 def test_diff(daemon):
-    daemon.docker("run", "--name", "c", "-v", "/vol", IMAGE, "sh", "-c",
+    daemon.docker("run", "--name", "c1", "-v", "/vol", IMAGE, "sh", "-c",
                   "echo > /new; rm /etc/group; echo x >> /etc/passwd; mkdir -p /d/e; echo > /vol/unseen")
-    lines = set(daemon.docker("diff", "c").out.strip().splitlines())
+    lines = set(daemon.docker("diff", "c1").out.strip().splitlines())
     assert {"A /new", "D /etc/group", "C /etc/passwd", "C /etc", "A /d", "A /d/e"} <= lines
     assert not any("unseen" in line for line in lines)

@@ -11,66 +11,66 @@ from harness import IMAGE, wait_until
 
 
 def test_states_follow_each_other(daemon):
-    cid = daemon.docker("create", "--name", "c", IMAGE, "sleep", "100").out.strip()
+    cid = daemon.docker("create", "--name", "c1", IMAGE, "sleep", "100").out.strip()
     assert daemon.state(cid) == "created"
-    daemon.docker("start", "c")
-    state = daemon.inspect("c")["State"]
+    daemon.docker("start", "c1")
+    state = daemon.inspect("c1")["State"]
     assert state["Running"] and state["Pid"] > 0 and os.path.exists(f"/proc/{state['Pid']}")
-    daemon.docker("stop", "-t", "1", "c")
-    state = daemon.inspect("c")["State"]
+    daemon.docker("stop", "-t", "1", "c1")
+    state = daemon.inspect("c1")["State"]
     assert (state["Status"], state["Pid"], state["ExitCode"]) == ("exited", 0, 137)
-    daemon.docker("restart", "-t", "1", "c")
-    assert daemon.state("c") == "running"
-    daemon.docker("kill", "c")
-    wait_until(lambda: daemon.state("c") == "exited", what="exit")
-    daemon.docker("rm", "c")
-    assert daemon.api("GET", "/containers/c/json").status == 404
+    daemon.docker("restart", "-t", "1", "c1")
+    assert daemon.state("c1") == "running"
+    daemon.docker("kill", "c1")
+    wait_until(lambda: daemon.state("c1") == "exited", what="exit")
+    daemon.docker("rm", "c1")
+    assert daemon.api("GET", "/containers/c1/json").status == 404
 
 
 def test_repeated_start_and_stop_are_not_modified(daemon):
-    daemon.docker("run", "-d", "--name", "c", IMAGE, "sleep", "100")
-    assert daemon.api("POST", "/containers/c/start").status == 304
-    assert daemon.api("POST", "/containers/c/stop?t=0").status == 204
-    assert daemon.api("POST", "/containers/c/stop").status == 304
-    response = daemon.api("POST", "/containers/c/kill")
+    daemon.docker("run", "-d", "--name", "c1", IMAGE, "sleep", "100")
+    assert daemon.api("POST", "/containers/c1/start").status == 304
+    assert daemon.api("POST", "/containers/c1/stop?t=0").status == 204
+    assert daemon.api("POST", "/containers/c1/stop").status == 304
+    response = daemon.api("POST", "/containers/c1/kill")
     assert response.status == 409 and b"is not running" in response.body
 
 
 def test_stop_sends_the_chosen_signal_first(daemon):
     script = "trap 'echo got; exit 4' USR1; while true; do sleep 0.05; done"
-    daemon.docker("run", "-d", "--name", "c", "--stop-signal", "USR1", IMAGE, "sh", "-c", script)
+    daemon.docker("run", "-d", "--name", "c1", "--stop-signal", "USR1", IMAGE, "sh", "-c", script)
     time.sleep(0.3)
     begin = time.monotonic()
-    daemon.docker("stop", "c")
+    daemon.docker("stop", "c1")
     assert time.monotonic() - begin < 8
-    assert daemon.inspect("c")["State"]["ExitCode"] == 4
-    assert daemon.docker("logs", "c").out == "got\n"
+    assert daemon.inspect("c1")["State"]["ExitCode"] == 4
+    assert daemon.docker("logs", "c1").out == "got\n"
 
 
 def test_a_running_container_is_not_removed_without_force(daemon):
-    daemon.docker("run", "-d", "--name", "c", IMAGE, "sleep", "100")
-    refused = daemon.docker("rm", "c", check=False)
+    daemon.docker("run", "-d", "--name", "c1", IMAGE, "sleep", "100")
+    refused = daemon.docker("rm", "c1", check=False)
     assert refused.code == 1 and "running" in refused.err
-    daemon.docker("rm", "-f", "c")
+    daemon.docker("rm", "-f", "c1")
 
 
 def test_wait_conditions(daemon):
-    daemon.docker("create", "--name", "c", IMAGE, "sh", "-c", "sleep 0.3; exit 6")
+    daemon.docker("create", "--name", "c1", IMAGE, "sh", "-c", "sleep 0.3; exit 6")
     results = {}
     def wait(condition):
-        results[condition] = daemon.json("POST", f"/containers/c/wait?condition={condition}")["StatusCode"]
+        results[condition] = daemon.json("POST", f"/containers/c1/wait?condition={condition}")["StatusCode"]
     threads = [threading.Thread(target=wait, args=(c,)) for c in ("next-exit", "removed")]
     for t in threads:
         t.start()
     time.sleep(0.2)
-    assert daemon.json("POST", "/containers/c/wait?condition=not-running")["StatusCode"] == 0
-    daemon.docker("start", "c")
+    assert daemon.json("POST", "/containers/c1/wait?condition=not-running")["StatusCode"] == 0
+    daemon.docker("start", "c1")
     threads[0].join(10)
     assert results == {"next-exit": 6}
-    daemon.docker("rm", "c")
+    daemon.docker("rm", "c1")
     threads[1].join(10)
     assert results["removed"] == 6
-    assert daemon.api("POST", "/containers/c/wait?condition=nonsense").status in (400, 404)
+    assert daemon.api("POST", "/containers/c1/wait?condition=nonsense").status in (400, 404)
 
 
 def test_rename(daemon):
@@ -84,8 +84,8 @@ def test_rename(daemon):
 
 
 def test_references(daemon):
-    cid = daemon.docker("create", "--name", "c", IMAGE).out.strip()
-    for ref in (cid, cid[:12], cid[:7], "c", "/c"):
+    cid = daemon.docker("create", "--name", "c1", IMAGE).out.strip()
+    for ref in (cid, cid[:12], cid[:7], "c1", "/c1"):
         assert daemon.json("GET", f"/containers/{ref.replace('/', '%2F')}/json")["Id"] == cid
     assert daemon.api("GET", "/containers/nothing/json").status == 404
     assert json.loads(daemon.api("GET", "/containers/nothing/json").body)["message"] == "No such container: nothing"
@@ -119,42 +119,42 @@ def test_list_filters(daemon):
 
 
 def test_restart_policies(daemon):
-    daemon.docker("run", "-d", "--name", "f", "--restart", "on-failure:2", IMAGE, "sh", "-c", "echo run; exit 1")
-    wait_until(lambda: daemon.state("f") == "exited" and daemon.inspect("f")["RestartCount"] == 2, 20, "two restarts")
-    assert daemon.docker("logs", "f").out.count("run") == 3
-    daemon.docker("run", "-d", "--name", "a", "--restart", "always", IMAGE, "sleep", "0.2")
-    wait_until(lambda: daemon.inspect("a")["RestartCount"] >= 2, 20, "restarts")
-    daemon.docker("stop", "-t", "0", "a")
+    daemon.docker("run", "-d", "--name", "f1", "--restart", "on-failure:2", IMAGE, "sh", "-c", "echo run; exit 1")
+    wait_until(lambda: daemon.state("f1") == "exited" and daemon.inspect("f1")["RestartCount"] == 2, 20, "two restarts")
+    assert daemon.docker("logs", "f1").out.count("run") == 3
+    daemon.docker("run", "-d", "--name", "a1", "--restart", "always", IMAGE, "sleep", "0.2")
+    wait_until(lambda: daemon.inspect("a1")["RestartCount"] >= 2, 20, "restarts")
+    daemon.docker("stop", "-t", "0", "a1")
     time.sleep(1)
-    assert daemon.state("a") == "exited"
+    assert daemon.state("a1") == "exited"
 
 
 def test_top_shows_the_containers_processes(daemon):
-    daemon.docker("run", "-d", "--name", "c", IMAGE, "sh", "-c", "sleep 77 & wait")
-    titles, *rows = daemon.docker("top", "c").out.strip().splitlines()
+    daemon.docker("run", "-d", "--name", "c1", IMAGE, "sh", "-c", "sleep 77 & wait")
+    titles, *rows = daemon.docker("top", "c1").out.strip().splitlines()
     assert titles.split()[:3] == ["UID", "PID", "PPID"]
     assert len(rows) == 2 and any("sleep 77" in row for row in rows)
-    body = daemon.json("GET", "/containers/c/top?ps_args=-o%20pid,comm")
+    body = daemon.json("GET", "/containers/c1/top?ps_args=-o%20pid,comm")
     assert body["Titles"] == ["PID", "COMMAND"]
 
 
 def test_stats_are_measured(daemon):
-    daemon.docker("run", "-d", "--name", "c", "-m", "100m", IMAGE, "sh", "-c", "while true; do :; done")
+    daemon.docker("run", "-d", "--name", "c1", "-m", "100m", IMAGE, "sh", "-c", "while true; do :; done")
     time.sleep(1.2)
-    stats = daemon.json("GET", "/containers/c/stats?stream=0")
+    stats = daemon.json("GET", "/containers/c1/stats?stream=0")
     assert stats["cpu_stats"]["cpu_usage"]["total_usage"] > 500_000_000
     assert stats["cpu_stats"]["cpu_usage"]["total_usage"] > stats["precpu_stats"]["cpu_usage"]["total_usage"] > 0
     assert stats["memory_stats"]["limit"] == 100 << 20 and stats["memory_stats"]["usage"] > 0
     assert stats["pids_stats"]["current"] == 1
     assert "eth0" in stats["networks"]
-    line = daemon.docker("stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}", "c").out
-    assert line.startswith("c ") and "100MiB" in line
+    line = daemon.docker("stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}", "c1").out
+    assert line.startswith("c1 ") and "100MiB" in line
 
 
 def test_update_changes_limits_of_a_running_container(daemon):
-    cid = daemon.docker("run", "-d", "--name", "c", "-m", "100m", IMAGE, "sleep", "100").out.strip()
-    daemon.docker("update", "-m", "200m", "--memory-swap", "300m", "--pids-limit", "33", "c")
-    assert daemon.inspect("c")["HostConfig"]["Memory"] == 200 << 20
+    cid = daemon.docker("run", "-d", "--name", "c1", "-m", "100m", IMAGE, "sleep", "100").out.strip()
+    daemon.docker("update", "-m", "200m", "--memory-swap", "300m", "--pids-limit", "33", "c1")
+    assert daemon.inspect("c1")["HostConfig"]["Memory"] == 200 << 20
     values = set()
     for path in daemon.cgroups():
         for name in ("memory.limit_in_bytes", "memory.max", "pids.max"):
@@ -167,33 +167,33 @@ def test_update_changes_limits_of_a_running_container(daemon):
 # ---- logs ----
 
 def test_logs(daemon):
-    daemon.docker("run", "--name", "c", IMAGE, "sh", "-c", "for i in 1 2 3; do echo out$i; echo err$i >&2; sleep 0.01; done; printf tail")
-    result = daemon.docker("logs", "c")
+    daemon.docker("run", "--name", "c1", IMAGE, "sh", "-c", "for i in 1 2 3; do echo out$i; echo err$i >&2; sleep 0.01; done; printf tail")
+    result = daemon.docker("logs", "c1")
     assert result.out == "out1\nout2\nout3\ntail"
     assert result.err == "err1\nerr2\nerr3\n"
-    assert daemon.docker("logs", "-n", "1", "c").out == "tail"
-    stamped = daemon.docker("logs", "-t", "c").out.splitlines()
+    assert daemon.docker("logs", "-n", "1", "c1").out == "tail"
+    stamped = daemon.docker("logs", "-t", "c1").out.splitlines()
     assert len(stamped) == 4 and stamped[0].split()[0].endswith("Z") and stamped[0].split()[1] == "out1"
     after = stamped[1].split()[0]
-    assert daemon.docker("logs", "--since", after, "c").out.startswith("out2")
-    assert daemon.docker("logs", "--until", stamped[0].split()[0], "c").out in ("", "out1\n")
+    assert daemon.docker("logs", "--since", after, "c1").out.startswith("out2")
+    assert daemon.docker("logs", "--until", stamped[0].split()[0], "c1").out in ("", "out1\n")
 
 
 @pytest.mark.parametrize("driver", ["json-file", "local"])
 def test_logs_follow_until_the_end(daemon, driver):
-    daemon.docker("run", "-d", "--name", "c", "--log-driver", driver, IMAGE, "sh", "-c",
+    daemon.docker("run", "-d", "--name", "c1", "--log-driver", driver, IMAGE, "sh", "-c",
                   "for i in $(seq 1 30); do echo line$i; sleep 0.02; done")
-    assert daemon.docker("logs", "-f", "c").out.split() == [f"line{i}" for i in range(1, 31)]
+    assert daemon.docker("logs", "-f", "c1").out.split() == [f"line{i}" for i in range(1, 31)]
 
 
 @pytest.mark.parametrize("driver", ["json-file", "local"])
 def test_logs_rotate_without_a_gap_at_the_end(daemon, driver):
-    daemon.docker("run", "--name", "c", "--log-driver", driver, "--log-opt", "max-size=20k", "--log-opt", "max-file=3", IMAGE,
+    daemon.docker("run", "--name", "c1", "--log-driver", driver, "--log-opt", "max-size=20k", "--log-opt", "max-file=3", IMAGE,
                   "seq", "1", "5000")
-    lines = daemon.docker("logs", "c").out.split()
+    lines = daemon.docker("logs", "c1").out.split()
     assert lines[-1] == "5000" and len(lines) > 100
     assert lines == [str(i) for i in range(int(lines[0]), 5001)]
-    path = daemon.inspect("c")["LogPath"]
+    path = daemon.inspect("c1")["LogPath"]
     if driver == "json-file":
         files = [name for name in os.listdir(os.path.dirname(path)) if name.startswith(os.path.basename(path))]
         assert len(files) == 3
@@ -201,14 +201,14 @@ def test_logs_rotate_without_a_gap_at_the_end(daemon, driver):
 
 
 def test_logs_none_cannot_be_read(daemon):
-    daemon.docker("run", "--name", "c", "--log-driver", "none", IMAGE, "echo", "x")
-    result = daemon.docker("logs", "c", check=False)
+    daemon.docker("run", "--name", "c1", "--log-driver", "none", IMAGE, "echo", "x")
+    result = daemon.docker("logs", "c1", check=False)
     assert result.code == 1 and "does not support reading" in result.err
 
 
 def test_json_file_is_dockers_format(daemon):
-    daemon.docker("run", "--name", "c", IMAGE, "printf", 'a "quoted" \\\\ \\t\\001 \\303\\251 \\377 line\\n')
-    with open(daemon.inspect("c")["LogPath"], "rb") as f:
+    daemon.docker("run", "--name", "c1", IMAGE, "printf", 'a "quoted" \\\\ \\t\\001 \\303\\251 \\377 line\\n')
+    with open(daemon.inspect("c1")["LogPath"], "rb") as f:
         record = json.loads(f.readline())
     assert record["stream"] == "stdout" and record["time"].endswith("Z")
     assert record["log"].startswith('a "quoted" ') and record["log"].endswith("line\n")
@@ -224,20 +224,20 @@ def test_unknown_log_drivers_and_options_are_refused(daemon):
 # ---- exec and attach ----
 
 def test_exec(daemon):
-    daemon.docker("run", "-d", "--name", "c", "-e", "A=1", "-w", "/tmp", IMAGE, "sleep", "100")
-    assert daemon.docker("exec", "c", "sh", "-c", "echo $A; pwd; cat /proc/1/comm").out.split() == ["1", "/tmp", "sleep"]
-    result = daemon.docker("exec", "-e", "A=2", "-w", "/", "-u", "nobody", "c", "sh", "-c", "echo $A; pwd; id -un; exit 11", check=False)
+    daemon.docker("run", "-d", "--name", "c1", "-e", "A=1", "-w", "/tmp", IMAGE, "sleep", "100")
+    assert daemon.docker("exec", "c1", "sh", "-c", "echo $A; pwd; cat /proc/1/comm").out.split() == ["1", "/tmp", "sleep"]
+    result = daemon.docker("exec", "-e", "A=2", "-w", "/", "-u", "nobody", "c1", "sh", "-c", "echo $A; pwd; id -un; exit 11", check=False)
     assert result.code == 11 and result.out.split() == ["2", "/", "nobody"]
-    assert daemon.docker("exec", "-i", "c", "cat", stdin="through").out == "through"
-    assert daemon.docker("exec", "c", "nonsense", check=False).code in (126, 127)
-    daemon.docker("exec", "-d", "c", "touch", "/made")
-    wait_until(lambda: daemon.docker("exec", "c", "ls", "/made", check=False).code == 0, what="the detached exec")
+    assert daemon.docker("exec", "-i", "c1", "cat", stdin="through").out == "through"
+    assert daemon.docker("exec", "c1", "nonsense", check=False).code in (126, 127)
+    daemon.docker("exec", "-d", "c1", "touch", "/made")
+    wait_until(lambda: daemon.docker("exec", "c1", "ls", "/made", check=False).code == 0, what="the detached exec")
     assert daemon.docker("exec", "nobody-there", "true", check=False).code == 1
 
 
 def test_exec_on_a_terminal(daemon):
-    daemon.docker("run", "-d", "--name", "c", IMAGE, "sleep", "100")
-    terminal = daemon.terminal("docker", "exec", "-it", "c", "sh")
+    daemon.docker("run", "-d", "--name", "c1", IMAGE, "sleep", "100")
+    terminal = daemon.terminal("docker", "exec", "-it", "c1", "sh")
     terminal.expect("#")
     terminal.send("stty size\n")
     terminal.expect("24 80")
@@ -246,8 +246,8 @@ def test_exec_on_a_terminal(daemon):
 
 
 def test_exec_inspect(daemon):
-    daemon.docker("run", "-d", "--name", "c", IMAGE, "sleep", "100")
-    made = daemon.json("POST", "/containers/c/exec", {"Cmd": ["sh", "-c", "exit 4"], "AttachStdout": True})
+    daemon.docker("run", "-d", "--name", "c1", IMAGE, "sleep", "100")
+    made = daemon.json("POST", "/containers/c1/exec", {"Cmd": ["sh", "-c", "exit 4"], "AttachStdout": True})
     info = daemon.json("GET", f"/exec/{made['Id']}/json")
     assert info["Running"] is False and info["ExitCode"] is None and info["ProcessConfig"]["entrypoint"] == "sh"
     assert daemon.api("POST", f"/exec/{made['Id']}/start", {"Detach": True}).status == 200
@@ -257,13 +257,13 @@ def test_exec_inspect(daemon):
 
 
 def test_two_clients_attach_to_one_container(daemon):
-    daemon.docker("run", "-di", "--name", "c", IMAGE, "cat")
-    clients = [daemon.popen("docker", "attach", "c", stdin=-1) for _ in range(2)]
+    daemon.docker("run", "-di", "--name", "c1", IMAGE, "cat")
+    clients = [daemon.popen("docker", "attach", "c1", stdin=-1) for _ in range(2)]
     time.sleep(0.5)
     clients[0].stdin.write(b"to all\n")
     clients[0].stdin.flush()
     time.sleep(0.3)
-    daemon.docker("kill", "c")
+    daemon.docker("kill", "c1")
     for client in clients:
         assert client.communicate(timeout=10)[0] == b"to all\n"
 
@@ -272,15 +272,15 @@ def test_two_clients_attach_to_one_container(daemon):
 
 def test_events_tell_the_life_of_a_container(daemon):
     begin = time.time()
-    daemon.docker("run", "--name", "c", "--label", "a=b", IMAGE, "sh", "-c", "exit 2", check=False)
-    daemon.docker("rm", "c")
+    daemon.docker("run", "--name", "c1", "--label", "a=b", IMAGE, "sh", "-c", "exit 2", check=False)
+    daemon.docker("rm", "c1")
     out = daemon.docker("events", "--since", f"{begin:.6f}", "--until", f"{time.time() + 0.1:.6f}", "--filter", "type=container",
                         "--format", "{{json .}}").out
     events = [json.loads(line) for line in out.splitlines()]
     actions = [e["Action"] for e in events]
     assert [a for a in actions if a in ("create", "attach", "start", "die", "destroy")] == ["create", "attach", "start", "die", "destroy"]
     die = next(e for e in events if e["Action"] == "die")
-    assert die["Actor"]["Attributes"]["exitCode"] == "2" and die["Actor"]["Attributes"]["name"] == "c"
+    assert die["Actor"]["Attributes"]["exitCode"] == "2" and die["Actor"]["Attributes"]["name"] == "c1"
     assert die["Actor"]["Attributes"]["a"] == "b" and die["Actor"]["Attributes"]["image"] == IMAGE
 
 
@@ -296,14 +296,14 @@ def test_events_stream_live(daemon):
 # ---- health ----
 
 def test_health_checks(daemon):
-    daemon.docker("run", "-d", "--name", "c", "--health-cmd", "test -e /ok", "--health-interval", "200ms", "--health-retries", "2",
+    daemon.docker("run", "-d", "--name", "c1", "--health-cmd", "test -e /ok", "--health-interval", "200ms", "--health-retries", "2",
                   IMAGE, "sleep", "100")
     def health():
-        return daemon.inspect("c")["State"]["Health"]
+        return daemon.inspect("c1")["State"]["Health"]
     assert health()["Status"] in ("starting", "unhealthy")
     wait_until(lambda: health()["Status"] == "unhealthy", 15, "unhealthy")
     assert health()["FailingStreak"] >= 2 and health()["Log"][-1]["ExitCode"] == 1
-    daemon.docker("exec", "c", "touch", "/ok")
+    daemon.docker("exec", "c1", "touch", "/ok")
     wait_until(lambda: health()["Status"] == "healthy", 15, "healthy")
     assert "(healthy)" in daemon.docker("ps").out
 

@@ -35,14 +35,14 @@ def outside(daemon):
 
 
 def test_an_address_of_the_bridge(daemon):
-    daemon.docker("run", "-d", "--name", "c", IMAGE, "sleep", "100")
-    network = daemon.inspect("c")["NetworkSettings"]["Networks"]["bridge"]
+    daemon.docker("run", "-d", "--name", "c1", IMAGE, "sleep", "100")
+    network = daemon.inspect("c1")["NetworkSettings"]["Networks"]["bridge"]
     subnet = daemon.json("GET", "/networks/bridge")["IPAM"]["Config"][0]
     assert network["Gateway"] == subnet["Gateway"]
-    shown = daemon.docker("exec", "c", "ip", "-o", "addr", "show", "eth0").out
+    shown = daemon.docker("exec", "c1", "ip", "-o", "addr", "show", "eth0").out
     assert f"inet {network['IPAddress']}/{network['IPPrefixLen']}" in shown
-    assert f"default via {network['Gateway']}" in daemon.docker("exec", "c", "ip", "route").out
-    assert network["MacAddress"] in daemon.docker("exec", "c", "cat", "/sys/class/net/eth0/address").out
+    assert f"default via {network['Gateway']}" in daemon.docker("exec", "c1", "ip", "route").out
+    assert network["MacAddress"] in daemon.docker("exec", "c1", "cat", "/sys/class/net/eth0/address").out
 
 
 def test_containers_reach_each_other_and_the_gateway(daemon):
@@ -81,13 +81,13 @@ def test_published_ports(daemon, outside):
 
 
 def test_the_clients_address_is_kept(daemon, outside):
-    daemon.docker("run", "-d", "--name", "c", "-p", "9000:9000", IMAGE, "nc", "-lk", "-p", "9000", "-e", "sh", "-c", "env | grep -i peer; netstat -tn | grep 9000")
+    daemon.docker("run", "-d", "--name", "c1", "-p", "9000:9000", IMAGE, "nc", "-lk", "-p", "9000", "-e", "sh", "-c", "env | grep -i peer; netstat -tn | grep 9000")
     out = wait_until(lambda: run("ip", "netns", "exec", outside, "timeout", "3", "bash", "-c", "cat < /dev/tcp/10.231.0.2/9000").out, what="an answer")
     assert "10.231.0.1" in out
 
 
 def test_udp_is_published_too(daemon):
-    daemon.docker("run", "-d", "--name", "c", "-p", "5353:53/udp", IMAGE, "nc", "-u", "-lk", "-p", "53", "-e", "cat")
+    daemon.docker("run", "-d", "--name", "c1", "-p", "5353:53/udp", IMAGE, "nc", "-u", "-lk", "-p", "53", "-e", "cat")
     script = ("import socket\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);s.settimeout(1)\n"
               "s.sendto(b'ping',('127.0.0.1',5353));print(s.recv(100).decode())")
     out = wait_until(lambda: daemon.command("/usr/bin/python3", "-c", script, check=False).out, what="an echo")
@@ -95,8 +95,8 @@ def test_udp_is_published_too(daemon):
 
 
 def test_ranges_and_ephemeral_ports(daemon):
-    daemon.docker("run", "-d", "--name", "c", "-p", "7000-7002:80-82", "-p", "90", IMAGE, *HTTPD)
-    ports = daemon.inspect("c")["NetworkSettings"]["Ports"]
+    daemon.docker("run", "-d", "--name", "c1", "-p", "7000-7002:80-82", "-p", "90", IMAGE, *HTTPD)
+    ports = daemon.inspect("c1")["NetworkSettings"]["Ports"]
     assert [ports[f"{p}/tcp"][0]["HostPort"] for p in (80, 81, 82)] == ["7000", "7001", "7002"]
     assert 1024 < int(ports["90/tcp"][0]["HostPort"]) < 65536
     assert fetched(daemon, "http://127.0.0.1:7000/") == "served\n"
@@ -119,15 +119,15 @@ def test_a_port_in_use_is_told_and_nothing_stays(daemon):
 
 def test_ipv6(daemon):
     daemon.docker("network", "create", "--ipv6", "--subnet", "fd00:77::/64", "--subnet", "10.77.0.0/24", "six")
-    daemon.docker("run", "-d", "--name", "c", "--network", "six", "-p", "[::]:8086:80", IMAGE, "sh", "-c",
+    daemon.docker("run", "-d", "--name", "c1", "--network", "six", "-p", "[::]:8086:80", IMAGE, "sh", "-c",
                   "mkdir /www; echo served > /www/index.html; httpd -f -p [::]:80 -h /www")
-    network = daemon.inspect("c")["NetworkSettings"]["Networks"]["six"]
+    network = daemon.inspect("c1")["NetworkSettings"]["Networks"]["six"]
     assert network["GlobalIPv6Address"].startswith("fd00:77::")
     assert fetched(daemon, f"http://[{network['GlobalIPv6Address']}]/") == "served\n"
     gateway = daemon.json("GET", "/networks/six")["IPAM"]["Config"]
     v6 = next(c["Gateway"] for c in gateway if ":" in c["Gateway"])
     assert fetched(daemon, f"http://[{v6}]:8086/") == "served\n"
-    daemon.docker("rm", "-f", "c")
+    daemon.docker("rm", "-f", "c1")
 
 
 def test_host_and_none(daemon):
@@ -150,20 +150,20 @@ def test_user_defined_networks(daemon):
     nid = daemon.docker("network", "create", "--subnet", "10.99.0.0/24", "--gateway", "10.99.0.254", "--label", "a=b", "net1").out.strip()
     assert len(nid) == 64
     assert "net1" in daemon.docker("network", "ls").out
-    daemon.docker("run", "-d", "--name", "c", "--network", "net1", "--ip", "10.99.0.77", "--mac-address", "02:42:aa:bb:cc:dd", IMAGE, "sleep", "100")
-    settings = daemon.inspect("c")["NetworkSettings"]["Networks"]["net1"]
+    daemon.docker("run", "-d", "--name", "c1", "--network", "net1", "--ip", "10.99.0.77", "--mac-address", "02:42:aa:bb:cc:dd", IMAGE, "sleep", "100")
+    settings = daemon.inspect("c1")["NetworkSettings"]["Networks"]["net1"]
     assert (settings["IPAddress"], settings["Gateway"], settings["MacAddress"]) == ("10.99.0.77", "10.99.0.254", "02:42:aa:bb:cc:dd")
-    assert list(daemon.json("GET", "/networks/net1")["Containers"].values())[0]["Name"] == "c"
+    assert list(daemon.json("GET", "/networks/net1")["Containers"].values())[0]["Name"] == "c1"
     taken = daemon.docker("run", "--rm", "--network", "net1", "--ip", "10.99.0.77", IMAGE, "true", check=False)
     assert taken.code == 125 and "10.99.0.77" in taken.err
     refused = daemon.docker("network", "rm", "net1", check=False)
     assert refused.code == 1 and "active endpoints" in refused.err
     overlap = daemon.docker("network", "create", "--subnet", "10.99.0.0/25", "net2", check=False)
     assert overlap.code == 1 and "overlap" in overlap.err.lower()
-    daemon.docker("network", "connect", "bridge", "c")
-    assert "eth1" in daemon.docker("exec", "c", "ls", "/sys/class/net").out
-    daemon.docker("network", "disconnect", "net1", "c")
-    assert list(daemon.inspect("c")["NetworkSettings"]["Networks"]) == ["bridge"]
+    daemon.docker("network", "connect", "bridge", "c1")
+    assert "eth1" in daemon.docker("exec", "c1", "ls", "/sys/class/net").out
+    daemon.docker("network", "disconnect", "net1", "c1")
+    assert list(daemon.inspect("c1")["NetworkSettings"]["Networks"]) == ["bridge"]
     daemon.docker("network", "rm", "net1")
     for name in ("bridge", "host", "none"):
         assert daemon.docker("network", "rm", name, check=False).code == 1
@@ -172,8 +172,8 @@ def test_user_defined_networks(daemon):
 def test_networks_are_apart_and_internal_ones_closed(daemon, outside):
     daemon.docker("network", "create", "left")
     daemon.docker("network", "create", "--internal", "closed")
-    daemon.docker("run", "-d", "--name", "l", "--network", "left", IMAGE, *HTTPD)
-    address = daemon.inspect("l")["NetworkSettings"]["Networks"]["left"]["IPAddress"]
+    daemon.docker("run", "-d", "--name", "l1", "--network", "left", IMAGE, *HTTPD)
+    address = daemon.inspect("l1")["NetworkSettings"]["Networks"]["left"]["IPAddress"]
     wait_until(lambda: daemon.docker("run", "--rm", "--network", "left", IMAGE, "wget", "-qO-", "-T", "2", f"http://{address}/", check=False).code == 0,
                what="the neighbour's answer")
     assert daemon.docker("run", "--rm", IMAGE, "wget", "-qO-", "-T", "2", f"http://{address}/", check=False).code != 0
@@ -184,10 +184,10 @@ def test_networks_are_apart_and_internal_ones_closed(daemon, outside):
 def test_only_our_own_table_is_touched(daemon):
     daemon.command("nft", "add table ip foreign; add chain ip foreign c { type filter hook input priority 0; }; add rule ip foreign c counter")
     before = daemon.command("nft", "list", "table", "ip", "foreign").out
-    daemon.docker("run", "-d", "--name", "c", "-p", "8080:80", IMAGE, *HTTPD)
+    daemon.docker("run", "-d", "--name", "c1", "-p", "8080:80", IMAGE, *HTTPD)
     tables = {line.split(" ", 1)[1] for line in daemon.command("nft", "list", "tables").out.splitlines()}
     assert all("gantry" in t or "foreign" in t for t in tables), tables
-    daemon.docker("rm", "-f", "c")
+    daemon.docker("rm", "-f", "c1")
     assert daemon.command("nft", "list", "table", "ip", "foreign").out.split("counter")[0] == before.split("counter")[0]
     daemon.command("nft", "delete", "table", "ip", "foreign")
     assert "8080" not in daemon.nft()

@@ -44,8 +44,14 @@ def test_an_unknown_image_is_an_error_of_the_daemon(cli):
     assert "no-such-image-anywhere" in result.err
 
 
-def test_a_signal_gives_128_plus_its_number(cli):
-    assert cli("run", "--rm", IMAGE, "sh", "-c", "kill -9 $$", check=False).code == 137
+def test_a_signal_gives_128_plus_its_number(daemon, cli):
+    client = daemon.popen(cli.program, "run", "--name", "killed", IMAGE, "sleep", "100")
+    wait_until(lambda: daemon.api("GET", "/containers/killed/json").status == 200 and daemon.state("killed") == "running", what="a running container")
+    cli("kill", "-s", "USR1", "killed")  # PID 1 ignores what it has no handler for
+    cli("kill", "killed")
+    client.communicate(timeout=10)
+    assert client.returncode == 137
+    assert cli("run", "--rm", "--init", IMAGE, "sh", "-c", "kill -9 $$", check=False).code == 137
     assert cli("run", "--rm", IMAGE, "sh", "-c", "trap 'exit 7' TERM; kill -15 $$; sleep 5", check=False).code == 7
 
 
@@ -190,7 +196,7 @@ def test_the_kernels_dangerous_files_are_masked(cli):
 
 
 def test_privileged_lifts_it_all(cli):
-    out = cli("run", "--rm", "--privileged", IMAGE, "sh", "-c", "grep -E 'Seccomp:' /proc/self/status; mount -t tmpfs x /mnt && echo mounted; ls /dev | wc -l").out
+    out = cli("run", "--rm", "--privileged", IMAGE, "sh", "-c", "grep -E 'Seccomp:' /proc/self/status; mkdir /m; mount -t tmpfs x /m && echo mounted; ls /dev | wc -l").out
     assert "Seccomp:\t0" in out and "mounted" in out
     assert int(out.split()[-1]) > 20
 
@@ -214,9 +220,20 @@ def test_namespaces_are_the_containers_own_unless_told(cli):
 
 
 def test_joining_another_containers_namespaces(cli):
-    cli("run", "-d", "--name", "first", "--ipc", "shareable", IMAGE, "sleep", "100")
+    cli("run", "-d", "--name", "first", "--ipc", "shareable", IMAGE, "sh", "-c", "echo shared > /dev/shm/file; exec sleep 100")
     out = cli("run", "--rm", "--pid", "container:first", "--network", "container:first", "--ipc", "container:first", IMAGE, "ps").out
     assert "sleep 100" in out
+    joined = ["--ipc", "container:first"]
+    assert cli("run", "--rm", *joined, IMAGE, "sh", "-c", "cat /dev/shm/file; echo back > /dev/shm/other").out == "shared\n"
+    assert cli("exec", "first", "cat", "/dev/shm/other").out == "back\n"
+    own = cli("exec", "first", "readlink", "/proc/self/ns/ipc").out
+    assert cli("run", "--rm", *joined, IMAGE, "readlink", "/proc/self/ns/ipc").out == own
+    cli("run", "-d", "--name", "private", IMAGE, "sleep", "100")
+    refused = cli("run", "--rm", "--ipc", "container:private", IMAGE, "true", check=False)
+    assert refused.code == 125 and "non-shareable IPC" in refused.err
+    cli("stop", "-t", "0", "first")
+    refused = cli("run", "--rm", *joined, IMAGE, "true", check=False)
+    assert refused.code == 125 and "non running container" in refused.err
 
 
 def test_init_reaps_and_forwards(cli):
@@ -240,13 +257,13 @@ def test_oom_score_shm_and_entrypoint(cli):
 
 
 def test_pause_and_unpause(daemon, cli):
-    cli("run", "-d", "--name", "p", IMAGE, "sleep", "100")
-    cli("pause", "p")
-    assert daemon.state("p") == "paused"
+    cli("run", "-d", "--name", "p1", IMAGE, "sleep", "100")
+    cli("pause", "p1")
+    assert daemon.state("p1") == "paused"
     assert "(Paused)" in cli("ps").out
-    assert cli("exec", "p", "true", check=False).code != 0
-    cli("unpause", "p")
-    assert daemon.state("p") == "running"
+    assert cli("exec", "p1", "true", check=False).code != 0
+    cli("unpause", "p1")
+    assert daemon.state("p1") == "running"
 
 
 def test_user_namespace_host_is_understood(cli):

@@ -21,11 +21,11 @@ def test_volume_commands(daemon):
     assert len(anonymous) == 64
     assert sorted(daemon.docker("volume", "ls", "-q").out.split()) == sorted(["one", anonymous])
     assert daemon.docker("volume", "ls", "-q", "--filter", "label=a=b").out.split() == ["one"]
-    daemon.docker("create", "--name", "c", "-v", "one:/x", IMAGE)
+    daemon.docker("create", "--name", "c1", "-v", "one:/x", IMAGE)
     refused = daemon.docker("volume", "rm", "one", check=False)
     assert refused.code == 1 and "in use" in refused.err
     assert daemon.docker("volume", "ls", "-q", "--filter", "dangling=true").out.split() == [anonymous]
-    daemon.docker("rm", "c")
+    daemon.docker("rm", "c1")
     daemon.docker("volume", "rm", "one")
     assert daemon.docker("volume", "rm", "one", check=False).code == 1
     assert daemon.docker("volume", "create", "../escape", check=False).code == 1
@@ -37,9 +37,9 @@ def test_volume_commands(daemon):
 def test_anonymous_volumes_go_with_rm_v_and_run_rm(daemon):
     daemon.docker("run", "--rm", "-v", "/data", IMAGE, "touch", "/data/x")
     assert daemon.docker("volume", "ls", "-q").out == ""
-    daemon.docker("run", "--name", "c", "-v", "/data", IMAGE, "touch", "/data/x")
+    daemon.docker("run", "--name", "c1", "-v", "/data", IMAGE, "touch", "/data/x")
     assert len(daemon.docker("volume", "ls", "-q").out.split()) == 1
-    daemon.docker("rm", "-v", "c")
+    daemon.docker("rm", "-v", "c1")
     assert daemon.docker("volume", "ls", "-q").out == ""
 
 
@@ -105,7 +105,7 @@ def test_subpath_of_a_volume(daemon):
 
 
 def test_no_mount_appears_on_the_host(daemon, tmp_path):
-    daemon.docker("run", "-d", "--name", "c", "-v", "data:/data", "-v", f"{tmp_path}:/m", IMAGE, "sleep", "100")
+    daemon.docker("run", "-d", "--name", "c1", "-v", "data:/data", "-v", f"{tmp_path}:/m", IMAGE, "sleep", "100")
     with open("/proc/self/mountinfo") as f:
         mounts = f.read()
     assert daemon.root not in mounts and daemon.run_dir not in mounts
@@ -113,6 +113,6 @@ def test_no_mount_appears_on_the_host(daemon, tmp_path):
 
 def test_propagation(daemon, tmp_path):
     (tmp_path / "inner").mkdir()
-    daemon.docker("run", "-d", "--name", "c", "--mount", f"type=bind,source={tmp_path},target=/m,bind-propagation=rprivate", IMAGE, "sleep", "100")
-    mount = daemon.inspect("c")["Mounts"][0]
+    daemon.docker("run", "-d", "--name", "c1", "--mount", f"type=bind,source={tmp_path},target=/m,bind-propagation=rprivate", IMAGE, "sleep", "100")
+    mount = daemon.inspect("c1")["Mounts"][0]
     assert (mount["Type"], mount["Source"], mount["Destination"], mount["RW"], mount["Propagation"]) == ("bind", str(tmp_path), "/m", True, "rprivate")
