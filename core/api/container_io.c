@@ -7,10 +7,15 @@
 
 /* ---- attach ---- */
 
-static struct gt_attach_query attach_query(const struct request *request)
+static int attach_connected(struct request *request, int fd, struct gt_error *err)
+{
+	return gt_attach_connect(request->attach, fd, err);
+}
+
+HANDLER(serve_container_attach)
 {
 	const struct query *query = &request->query;
-	return (struct gt_attach_query){
+	struct gt_attach_query attach = {
 		.stdin = query_bool(query, "stdin", false),
 		.stdout = query_bool(query, "stdout", false),
 		.stderr = query_bool(query, "stderr", false),
@@ -18,21 +23,9 @@ static struct gt_attach_query attach_query(const struct request *request)
 		.stream = query_bool(query, "stream", false),
 		.detach_keys = query_text(query, "detachKeys"),
 	};
-}
-
-static int attach_connected(struct request *request, int fd, struct gt_error *err)
-{
-	struct gt_attach_query query = attach_query(request);
-	return gt_container_attach(request->api->engine, req_segment(request, 0), &query, fd, err);
-}
-
-HANDLER(serve_container_attach)
-{
-	struct gt_attach_query query = attach_query(request);
 	bool tty = false;
-	if (gt_container_attach_check(request->api->engine, req_segment(request, 0), &query, &tty, err) < 0)
-		return -1;
-	return answer_hijack(request, tty, attach_connected, err);
+	request->attach = gt_attach_begin(request->api->engine, req_segment(request, 0), &attach, &tty, err);
+	return request->attach ? answer_hijack(request, tty, attach_connected, err) : -1;
 }
 
 HANDLER(serve_container_attach_ws)

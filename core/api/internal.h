@@ -59,6 +59,7 @@ struct request {
 	struct MHD_Response *response;          /* the answer, until it is queued */
 	unsigned status;
 	int (*serve)(struct request *request, int fd, struct gt_error *err);    /* hijack.c */
+	struct gt_attach *attach;               /* container_io.c */
 	bool tty;
 	bool taken;                             /* the connection is out of MHD's hands: nothing is queued */
 };

@@ -183,6 +183,7 @@ void request_completed(void *cls, struct MHD_Connection *connection, void **slot
 	if (!request)
 		return;
 	upload_free(request->upload);
+	gt_attach_end(request->attach);
 	if (request->begun)
 		log_request(request);
 	if (request->response)

@@ -16,13 +16,13 @@
 #include "engine/internal.h"
 
 #define MAX_WAITING 64
+#define PATIENCE GT_SECOND
 
 struct gt_waiting_attach {
 	struct gt_waiting_attach *next;
 	int fd;                         /* ours */
 	bool stdin, stdout, stderr;
-	struct gt_buf keys;
-	bool keys_given;
+	char *keys;                     /* NULL: the default ones */
 };
 
 /* One key of "ctrl-p" or "x"; -1 where it is neither. */
@@ -58,23 +58,70 @@ int gt_detach_keys_parse(const char *text, struct gt_buf *keys, struct gt_error 
 	}
 }
 
-int gt_container_attach_check(struct gt_engine *engine, const char *ref, const struct gt_attach_query *query, bool *tty,
-			      struct gt_error *err)
+/* ---- the first step ---- */
+
+struct gt_attach {
+	struct gt_container *ctr;
+	struct gt_attach_query query;   /* without detach_keys */
+	char *keys;                     /* NULL: the default ones */
+	bool announced;                 /* counted in ctr->attaching */
+};
+
+/* With the lock held. */
+static int check_attachable(const struct gt_container *ctr, struct gt_error *err)
+{
+	switch (ctr->status) {
+	case GT_PAUSED:
+		return gt_fail(err, GT_CONFLICT, "container %s is paused, unpause the container before attach", ctr->id);
+	case GT_RESTARTING:
+		return gt_fail(err, GT_CONFLICT, "container %s is restarting, wait until the container is running", ctr->id);
+	case GT_REMOVING:
+	case GT_DEAD:
+		return gt_fail(err, GT_CONFLICT, "container %s is being removed", ctr->id);
+	default:
+		return 0;
+	}
+}
+
+struct gt_attach *gt_attach_begin(struct gt_engine *engine, const char *ref, const struct gt_attach_query *query, bool *tty, struct gt_error *err)
 {
 	AUTO_CONTAINER struct gt_container *ctr = gt_container_get(engine, ref, err);
 	AUTO_BUF struct gt_buf keys = { 0 };
 	if (!ctr || (query->detach_keys && gt_detach_keys_parse(query->detach_keys, &keys, err) < 0))
-		return -1;
-	*tty = ctr->config.tty;
+		return NULL;
 	LOCKED(&ctr->lock);
-	if (ctr->status == GT_PAUSED)
-		return gt_fail(err, GT_CONFLICT, "container %s is paused, unpause the container before attach", ctr->id);
-	if (ctr->status == GT_RESTARTING)
-		return gt_fail(err, GT_CONFLICT, "container %s is restarting, wait until the container is running", ctr->id);
-	if (ctr->status == GT_REMOVING || ctr->status == GT_DEAD)
-		return gt_fail(err, GT_CONFLICT, "container %s is being removed", ctr->id);
-	return 0;
+	if (check_attachable(ctr, err) < 0)
+		return NULL;
+	*tty = ctr->config.tty;
+	struct gt_attach *attach = gt_xcalloc(1, sizeof *attach);
+	*attach = (struct gt_attach){ .ctr = gt_container_ref(ctr), .query = *query, .keys = keys.len ? gt_buf_take(&keys) : NULL,
+				      .announced = query->stream };
+	attach->query.detach_keys = NULL;
+	if (attach->announced)
+		ctr->attaching++;
+	return attach;
 }
+
+static void arrived(struct gt_attach *attach)
+{
+	struct gt_container *ctr = attach->ctr;
+	LOCKED(&ctr->lock);
+	if (attach->announced && --ctr->attaching == 0)
+		pthread_cond_broadcast(&ctr->changed);
+	attach->announced = false;
+}
+
+void gt_attach_end(struct gt_attach *attach)
+{
+	if (!attach)
+		return;
+	arrived(attach);
+	gt_container_put(attach->ctr);
+	free(attach->keys);
+	free(attach);
+}
+
+/* ---- the second ---- */
 
 /* Writes the log so far, framed as the client expects it. */
 static int replay(struct gt_container *ctr, const struct gt_attach_query *query, int fd, struct gt_error *err)
@@ -96,12 +143,18 @@ static int replay(struct gt_container *ctr, const struct gt_attach_query *query,
 	return n < 0 ? -1 : 0;
 }
 
+static void free_one(struct gt_waiting_attach *waiting)
+{
+	if (waiting->fd >= 0)
+		close(waiting->fd);
+	free(waiting->keys);
+	free(waiting);
+}
+
 static void drop_one(struct gt_waiting_attach *waiting)
 {
 	shutdown(waiting->fd, SHUT_RDWR);
-	close(waiting->fd);
-	gt_buf_free(&waiting->keys);
-	free(waiting);
+	free_one(waiting);
 }
 
 static bool hung_up(int fd)
@@ -134,58 +187,58 @@ static int enqueue(struct gt_container *ctr, struct gt_waiting_attach *waiting, 
 static int hand_over(struct gt_shim *shim, const struct gt_waiting_attach *waiting, bool mux, struct gt_error *err)
 {
 	struct gt_shim_attach how = { .stdin = waiting->stdin, .stdout = waiting->stdout, .stderr = waiting->stderr, .mux = mux,
-				      .detach_keys = waiting->keys_given ? (waiting->keys.data ? waiting->keys.data : "") : NULL };
+				      .detach_keys = waiting->keys };
 	return gt_shim_attach(shim, &how, waiting->fd, err);
 }
 
-static int attach_live(struct gt_container *ctr, const struct gt_attach_query *query, int fd, struct gt_error *err)
+static int attach_live(struct gt_attach *attach, int fd, struct gt_error *err)
 {
+	struct gt_container *ctr = attach->ctr;
+	const struct gt_attach_query *query = &attach->query;
 	struct gt_waiting_attach *waiting = gt_xcalloc(1, sizeof *waiting);
-	*waiting = (struct gt_waiting_attach){ .fd = -1, .stdin = query->stdin && ctr->config.open_stdin, .stdout = query->stdout,
-					       .stderr = query->stderr, .keys_given = query->detach_keys && query->detach_keys[0] };
-	int rc = -1;
-	if (waiting->keys_given && gt_detach_keys_parse(query->detach_keys, &waiting->keys, err) < 0)
-		goto out;
-	waiting->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	if (waiting->fd < 0) {
-		gt_fail_errno(err, errno, "keep a client's socket");
-		goto out;
-	}
+	*waiting = (struct gt_waiting_attach){ .fd = fcntl(fd, F_DUPFD_CLOEXEC, 0), .stdin = query->stdin && ctr->config.open_stdin,
+					       .stdout = query->stdout, .stderr = query->stderr, .keys = take(attach->keys) };
+	int rc = waiting->fd < 0 ? gt_fail_errno(err, errno, "keep a client's socket") : 0;
 	pthread_mutex_lock(&ctr->lock);
-	bool live = ctr->shim && (ctr->status == GT_RUNNING || ctr->status == GT_PAUSED);
-	if (live)
+	struct gt_shim *shim = ctr->status == GT_RUNNING || ctr->status == GT_PAUSED ? ctr->shim : NULL;
+	if (rc == 0 && shim)
 		ctr->shim_users++;
-	else if (ctr->removed)
-		gt_fail(err, GT_NOT_FOUND, "No such container: %s", ctr->id);
-	else if ((rc = enqueue(ctr, waiting, err)) == 0)
+	else if (rc == 0 && ctr->removed)
+		rc = gt_fail(err, GT_NOT_FOUND, "No such container: %s", ctr->id);
+	else if (rc == 0 && (rc = enqueue(ctr, waiting, err)) == 0)
 		waiting = NULL;
-	struct gt_shim *shim = ctr->shim;
 	pthread_mutex_unlock(&ctr->lock);
-	if (live) {
+	if (rc == 0 && waiting) {
 		rc = hand_over(shim, waiting, !ctr->config.tty, err);
 		gt_container_shim_put(ctr);
 	}
-out:
-	if (waiting) {
-		if (waiting->fd >= 0)
-			close(waiting->fd);
-		gt_buf_free(&waiting->keys);
-		free(waiting);
-	}
+	if (waiting)
+		free_one(waiting);
 	return rc;
 }
 
-int gt_container_attach(struct gt_engine *engine, const char *ref, const struct gt_attach_query *query, int fd, struct gt_error *err)
+int gt_attach_connect(struct gt_attach *attach, int fd, struct gt_error *err)
 {
-	AUTO_CONTAINER struct gt_container *ctr = gt_container_get(engine, ref, err);
-	int rc = ctr ? 0 : -1;
-	if (rc == 0 && query->logs)
-		rc = replay(ctr, query, fd, err);
-	if (rc == 0 && query->stream)
-		rc = attach_live(ctr, query, fd, err);
+	const struct gt_attach_query *query = &attach->query;
+	int rc = query->logs ? replay(attach->ctr, query, fd, err) : 0;
+	if (rc == 0) {
+		gt_container_event(attach->ctr, "attach", NULL);
+		rc = query->stream ? attach_live(attach, fd, err) : 0;
+	}
+	arrived(attach);
 	if (rc < 0 || !query->stream)
 		shutdown(fd, SHUT_RDWR); /* nothing more will come */
 	return rc;
+}
+
+/* ---- the start ---- */
+
+void gt_attach_await(struct gt_container *ctr)
+{
+	struct timespec until = gt_deadline(PATIENCE);
+	LOCKED(&ctr->lock);
+	while (ctr->attaching > 0 && pthread_cond_timedwait(&ctr->changed, &ctr->lock, &until) == 0)
+		;
 }
 
 void gt_attach_waiting_start(struct gt_container *ctr, struct gt_shim *shim)
@@ -200,9 +253,7 @@ void gt_attach_waiting_start(struct gt_container *ctr, struct gt_shim *shim)
 			gt_warn("a client could not be attached", "id", ctr->id, "error", err.message);
 			drop_one(list);
 		} else {
-			close(list->fd);
-			gt_buf_free(&list->keys);
-			free(list);
+			free_one(list);
 		}
 		list = next;
 	}

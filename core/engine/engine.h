@@ -76,16 +76,20 @@ struct gt_stream *gt_container_logs(struct gt_engine *engine, const char *ref, c
 /* Lines of JSON. */
 struct gt_stream *gt_container_stats(struct gt_engine *engine, const char *ref, bool stream, bool one_shot, struct gt_error *err);
 
-/* attach in two steps: look first (404, 409, tty) and then, after the 101, hand over the socket. A container that is not started yet keeps
- * the socket until it is. logs: replay what is in the log before. fd stays the caller's: the engine duplicates what it keeps. */
+/* attach in two steps: begin (404, 409, tty), then, after the 101, connect with the socket. A container that is not started yet keeps the socket until it
+ * is; a start that comes between the two steps waits a moment for the second, so that the client misses nothing.
+ * logs: replay what is in the log before. */
 struct gt_attach_query {
 	bool stdin, stdout, stderr, logs, stream;
 	const char *detach_keys;        /* text form "ctrl-p,ctrl-q"; NULL: default */
 };
-int gt_container_attach_check(struct gt_engine *engine, const char *ref, const struct gt_attach_query *query, bool *tty,
-			      struct gt_error *err);
-int gt_container_attach(struct gt_engine *engine, const char *ref, const struct gt_attach_query *query, int fd,
-			struct gt_error *err);
+struct gt_attach;
+struct gt_attach *gt_attach_begin(struct gt_engine *engine, const char *ref, const struct gt_attach_query *query, bool *tty,
+				  struct gt_error *err);
+/* fd stays the caller's: the engine duplicates what it keeps. */
+int gt_attach_connect(struct gt_attach *attach, int fd, struct gt_error *err);
+/* After connect, or instead of it. NULL is fine. */
+void gt_attach_end(struct gt_attach *attach);
 
 /* ---- files of containers (files.c) ---- */
 /* *stat: {"name","size","mode","mtime","linkTarget"}, for X-Docker-Container-Path-Stat. */

@@ -132,6 +132,7 @@ struct gt_container {
 	json_t *health;                         /* Docker's State.Health, NULL without a check; health.c replaces it whole */
 	struct gt_health *health_job;           /* health.c */
 	struct gt_waiting_attach *waiting_attach;       /* attach.c: sockets that came before start */
+	int attaching;                                  /* attach.c: clients whose sockets are to come at any moment */
 	struct gt_exec *execs;                  /* exec.c; guarded by engine->lock */
 };
 
@@ -183,7 +184,8 @@ bool gt_exit_await(struct gt_container *ctr, int64_t timeout);
 /* What to do after an exit: true where a restart has been arranged. */
 bool gt_restart_arrange(struct gt_container *ctr, int64_t ran);
 void gt_restart_cancel(struct gt_container *ctr);
-/* Gives what waited before start to the shim; shuts them at removal. */
+/* Waits a moment for clients that are about to attach; gives what waited before start to the shim; shuts them at removal. */
+void gt_attach_await(struct gt_container *ctr);
 void gt_attach_waiting_start(struct gt_container *ctr, struct gt_shim *shim);
 void gt_attach_waiting_drop(struct gt_container *ctr);
 /* "ctrl-p,ctrl-q" -> bytes, appended. */

@@ -72,6 +72,7 @@ static int plumb(struct gt_container *ctr, struct gt_shim *shim, const struct gt
 	ctr->status = GT_RUNNING; /* in the stored state; nobody sees the shim yet */
 	pthread_mutex_unlock(&ctr->lock);
 	if (gt_endpoints_write_files(ctr, err) == 0 && gt_container_save_state(ctr, err) == 0) {
+		gt_attach_await(ctr);
 		gt_attach_waiting_start(ctr, shim);
 		if (gt_shim_start(shim, err) == 0)
 			return 0;
@@ -102,6 +103,7 @@ static int launch(struct gt_container *ctr, struct gt_error *err)
 	ctr->shim = shim;
 	pthread_cond_broadcast(&ctr->changed);
 	pthread_mutex_unlock(&ctr->lock);
+	gt_attach_waiting_start(ctr, shim); /* those that came while it started */
 	if (gt_monitor_add(ctr, err) == 0)
 		return 0;
 	gt_shim_signal(shim, NULL, SIGKILL, NULL);

@@ -155,10 +155,17 @@ def test_attached_clients_survive_a_crash_of_the_daemon(fresh_daemon):
     client.stdin.write(b"still here\n")
     client.stdin.flush()
     assert client.stdout.readline() == b"still here\n"
-    client.kill()
-    client.communicate()
     d.start()
     assert d.state("c1") == "running"
+    client.stdin.write(b"and after\n")
+    client.stdin.flush()
+    assert client.stdout.readline() == b"and after\n"
+    client.kill()
+    client.communicate()
+    # `run -i` asks for StdinOnce: with its client stdin ends, and so does cat.
+    wait_until(lambda: d.state("c1") == "exited", what="the end of cat")
+    assert d.inspect("c1")["State"]["ExitCode"] == 0
+    assert d.docker("logs", "c1").out == "still here\nand after\n"
 
 
 def test_restart_policies_at_daemon_start(fresh_daemon):
