@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "engine/internal.h"
+#include "engine/network.h"
 #include "runtime/cgroup.h"
 
 const char *gt_status_name(enum gt_status status)
@@ -51,18 +51,6 @@ struct gt_container *gt_container_new(struct gt_engine *engine, const char *id)
 	return ctr;
 }
 
-static void free_endpoint(struct gt_container_endpoint *endpoint)
-{
-	free(endpoint->network_name);
-	gt_strings_free(&endpoint->aliases);
-	gt_strings_free(&endpoint->links);
-	free(endpoint->want_ipv4);
-	free(endpoint->want_ipv6);
-	free(endpoint->want_mac);
-	json_decref(endpoint->driver_opts);
-	json_decref(endpoint->ports);
-}
-
 static void free_mount(struct gt_container_mount *mount)
 {
 	free(mount->type);
@@ -79,7 +67,7 @@ static void free_mount(struct gt_container_mount *mount)
 static void container_free(struct gt_container *ctr)
 {
 	for (size_t i = 0; i < ctr->endpoint_count; i++)
-		free_endpoint(&ctr->endpoints[i]);
+		endpoint_release(&ctr->endpoints[i]);
 	free(ctr->endpoints);
 	for (size_t i = 0; i < ctr->mount_count; i++)
 		free_mount(&ctr->mounts[i]);

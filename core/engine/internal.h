@@ -72,6 +72,7 @@ struct gt_container_endpoint {
 	int64_t gw_priority;
 	char mac[18], ipv4[64], ipv6[64], gateway4[64], gateway6[64], host_ifname[16], ifname[16];
 	json_t *ports;                  /* published: Docker's {"80/tcp":[{"HostIp","HostPort"}]}, NULL: none */
+	bool default_route;             /* of the joined ones, the one that leads out and publishes the ports */
 };
 
 /* A mount of a container, as Docker's MountPoint. */

@@ -19,7 +19,7 @@ def message(response):
     (json.dumps({"Image": "no-such"}).encode(), 404),
     (json.dumps({"Image": "UPPER/case"}).encode(), 400),
     (json.dumps({"Image": ""}).encode(), 400),
-    (json.dumps({"Image": IMAGE, "HostConfig": {"NetworkMode": "no-such-network"}}).encode(), 404),
+    (json.dumps({"Image": IMAGE, "HostConfig": {"NetworkMode": "no-such-network"}}).encode(), 400),
     (json.dumps({"Image": IMAGE, "HostConfig": {"Memory": 1000}}).encode(), 400),
     (json.dumps({"Image": IMAGE, "HostConfig": {"RestartPolicy": {"Name": "sometimes"}}}).encode(), 400),
     (json.dumps({"Image": IMAGE, "HostConfig": {"AutoRemove": True, "RestartPolicy": {"Name": "always"}}}).encode(), 400),
