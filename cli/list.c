@@ -93,6 +93,16 @@ static int add_header(struct printer *printer, struct gt_error *err)
 	return 0;
 }
 
+/* Spaces around a format are not printed, as Docker has it; "\t" and "\n" are. The caller frees. */
+static char *trimmed(const char *format)
+{
+	format += strspn(format, " ");
+	size_t len = strlen(format);
+	while (len > 0 && format[len - 1] == ' ')
+		len--;
+	return gt_xstrndup(format, len);
+}
+
 struct printer *printer_new(const struct list *list, const char *format, bool quiet, struct gt_error *err)
 {
 	struct printer *printer = gt_xcalloc(1, sizeof *printer);
@@ -108,7 +118,8 @@ struct printer *printer_new(const struct list *list, const char *format, bool qu
 	} else if (strcmp(format, "json") == 0) {
 		use = "{{json .}}";
 	}
-	AUTO_FREE char *text = unescape(use);
+	AUTO_FREE char *bare = trimmed(use);
+	AUTO_FREE char *text = unescape(bare);
 	printer->template = template_parse(text, err);
 	if (!printer->template || (printer->table && add_header(printer, err) < 0)) {
 		printer_free(printer);

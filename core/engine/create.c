@@ -17,7 +17,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 
-#include "engine/internal.h"
+#include "engine/config_check.h"
 #include "runtime/cgroup.h"
 
 #define NAME_TRIES 64
@@ -169,6 +169,26 @@ static int find_image(struct gt_engine *engine, struct gt_container *ctr, const 
 	return check_platform(platform, name, image, err);
 }
 
+/* ---- other containers that it leans on ---- */
+
+/* "container:NAME" becomes "container:ID", as names may change. One that is not there is the request's mistake: with 404, clients would go and pull
+ * the image. */
+static int resolve_mode(struct gt_engine *engine, const char *what, char **mode, struct gt_error *err)
+{
+	const char *ref = config_container_mode(*mode);
+	if (!ref)
+		return 0;
+	AUTO_CONTAINER struct gt_container *other = gt_container_get(engine, ref, err);
+	if (!other) {
+		if (err && err->kind == GT_NOT_FOUND)
+			err->kind = GT_INVALID;
+		return gt_context(err, "invalid %s mode", what);
+	}
+	free(*mode);
+	*mode = gt_xasprintf("container:%s", other->id);
+	return 0;
+}
+
 /* ---- the steps ---- */
 
 static void undo(struct gt_container *ctr, enum step done)
@@ -254,7 +274,11 @@ static int configure(struct gt_container *ctr, const char *platform, const json_
 	fill_host(ctr->engine, &ctr->config.host);
 	fill_names(ctr);
 	fill_log_path(ctr);
-	return fill_command(ctr, err) < 0 || fill_cgroup(ctr, err) < 0 ? -1 : 0;
+	return resolve_mode(ctr->engine, "PID", &ctr->config.host.pid_mode, err) < 0 ||
+			       resolve_mode(ctr->engine, "IPC", &ctr->config.host.ipc_mode, err) < 0 || fill_command(ctr, err) < 0 ||
+			       fill_cgroup(ctr, err) < 0 ?
+		       -1 :
+		       0;
 }
 
 /* The name is looked at early, as it is the commonest mistake and costs nothing; insert() decides. */

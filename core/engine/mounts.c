@@ -127,8 +127,11 @@ static int add_from(struct gt_container *ctr, const char *spec, struct gt_error 
 	if (mode && strcmp(mode, "ro") && strcmp(mode, "rw") && strcmp(mode, "z") && strcmp(mode, "Z"))
 		return gt_fail(err, GT_INVALID, "invalid volumes-from specification: '%.255s': invalid mode: %.32s", spec, mode);
 	AUTO_CONTAINER struct gt_container *from = gt_container_get(ctr->engine, name, err);
-	if (!from)
-		return -1;
+	if (!from) {
+		if (err && err->kind == GT_NOT_FOUND)
+			err->kind = GT_INVALID; /* the request's mistake: with 404, clients would go and pull the image */
+		return gt_context(err, "volumes-from");
+	}
 	for (size_t i = 0; i < from->mount_count; i++) {
 		if (strcmp(from->mounts[i].type, "tmpfs") && copy_mount(ctr, &from->mounts[i], mode && strcmp(mode, "ro") == 0, err) < 0)
 			return -1;

@@ -142,7 +142,7 @@ json_t *spec_mounts(const struct spec_context *context, struct gt_error *err)
 	if (context->remap)
 		map_ids(users);
 	add_defaults(context, mounts, users);
-	add_files(context, mounts, users);
 	json_array_extend(mounts, users);
+	add_files(context, mounts, users); /* last, so that a volume at /etc does not hide them */
 	return take(mounts);
 }

@@ -82,6 +82,7 @@ def test_load_takes_compressed_archives(images, tmp_path, packer):
         packed = subprocess.run([packer, "-c"], stdin=plain, capture_output=True, check=True).stdout
     assert "test/packed:1" in images.docker("load", stdin=packed).out
     assert images.docker("run", "--rm", "test/packed:1", "echo", "ok").out == "ok\n"
+    images.docker("rmi", "test/packed:1")
 
 
 def test_a_damaged_archive_leaves_nothing(images, tmp_path):
@@ -157,7 +158,7 @@ def test_tags_and_removal(images):
     images.docker("tag", IMAGE, "a/b:1")
     images.docker("tag", IMAGE, "localhost:5000/x")
     tags = images.json("GET", f"/images/{IMAGE}/json")["RepoTags"]
-    assert {"a/b:1", "localhost:5000/x:latest", "gantry/busybox:latest"} == set(tags)
+    assert {"a/b:1", "localhost:5000/x:latest", "gantry/busybox:latest"} <= set(tags)
     assert images.docker("rmi", "a/b:1").out.strip() == "Untagged: a/b:1"
     assert images.docker("tag", IMAGE, "Bad/Name", check=False).code == 1
     images.docker("rmi", "localhost:5000/x")
