@@ -126,6 +126,22 @@ static json_t *architectures(const json_t *profile)
 	return list;
 }
 
+/* What a filter may ask for beyond its rules. One thread loads it, so there is nobody to synchronise with. */
+static int check_extras(const json_t *profile, struct gt_error *err)
+{
+	size_t i;
+	json_t *flag;
+	json_array_foreach(gt_json_get(profile, "flags"), i, flag) {
+		const char *text = json_string_value(flag);
+		if (!text || strcmp(text, "SECCOMP_FILTER_FLAG_TSYNC"))
+			return gt_fail(err, GT_UNSUPPORTED, "seccomp: the flag %.64s is not supported", text ? text : "(not a string)");
+	}
+	const char *listener = json_string_value(gt_json_get(profile, "listenerPath"));
+	if (listener && listener[0])
+		return gt_fail(err, GT_UNSUPPORTED, "seccomp: listenerPath (a program that is asked about system calls) is not supported");
+	return 0;
+}
+
 json_t *gt_seccomp_resolve(const json_t *profile, const json_t *capabilities, struct gt_error *err)
 {
 	const json_t *rules = gt_json_get(profile, "syscalls");
@@ -133,10 +149,18 @@ json_t *gt_seccomp_resolve(const json_t *profile, const json_t *capabilities, st
 		return gt_fail_null(err, GT_INVALID, "the seccomp profile has no defaultAction");
 	if (json_array_size(rules) > MAX_RULES)
 		return gt_fail_null(err, GT_TOO_LARGE, "the seccomp profile has more than %d rules", MAX_RULES);
+	if (json_array_size(gt_json_get(profile, "architectures")) && json_array_size(gt_json_get(profile, "archMap")))
+		return gt_fail_null(err, GT_INVALID, "'architectures' and 'archMap' were specified in the seccomp profile, use either 'architectures' or 'archMap'");
+	if (check_extras(profile, err) < 0)
+		return NULL;
 	json_t *resolved = json_array();
 	size_t i;
 	json_t *rule;
 	json_array_foreach(rules, i, rule) {
+		if (json_string_length(gt_json_get(rule, "name")) && json_array_size(gt_json_get(rule, "names"))) {
+			json_decref(resolved);
+			return gt_fail_null(err, GT_INVALID, "'name' and 'names' were specified in the seccomp profile, use either 'name' or 'names'");
+		}
 		if (!applies(rule, capabilities))
 			continue;
 		json_t *names = gt_json_get(rule, "names"), *name = gt_json_get(rule, "name");
@@ -202,6 +226,21 @@ static int read_argument(const json_t *json, struct scmp_arg_cmp *argument, stru
 	return 0;
 }
 
+/* All arguments have to hold, unless one is named twice: then, as with runc, each condition is a rule of its own. */
+static int add_conditions(scmp_filter_ctx filter, uint32_t action, int number, const struct scmp_arg_cmp *arguments, size_t count)
+{
+	unsigned seen = 0;
+	bool twice = false;
+	for (size_t i = 0; i < count; i++) {
+		twice = twice || (seen >> arguments[i].arg & 1);
+		seen |= 1u << arguments[i].arg;
+	}
+	int rc = twice ? 0 : seccomp_rule_add_array(filter, action, number, (unsigned)count, arguments);
+	for (size_t i = 0; twice && i < count && (rc == 0 || rc == -EEXIST); i++)
+		rc = seccomp_rule_add_array(filter, action, number, 1, &arguments[i]);
+	return rc;
+}
+
 static int add_rule(scmp_filter_ctx filter, const json_t *rule, uint32_t fallback, struct gt_error *err)
 {
 	struct scmp_arg_cmp arguments[6];
@@ -224,7 +263,7 @@ static int add_rule(scmp_filter_ctx filter, const json_t *rule, uint32_t fallbac
 		int number = text ? seccomp_syscall_resolve_name(text) : __NR_SCMP_ERROR;
 		if (number == __NR_SCMP_ERROR)
 			continue;
-		int rc = seccomp_rule_add_array(filter, action, number, (unsigned)count, arguments);
+		int rc = add_conditions(filter, action, number, arguments, count);
 		if (rc < 0 && rc != -EEXIST && rc != -EDOM)
 			return gt_fail_sys(err, GT_INVALID, -rc, "seccomp: rule for %s", text);
 	}
@@ -271,7 +310,7 @@ int gt_seccomp_compile(const json_t *seccomp, struct gt_buf *bpf, struct gt_erro
 {
 	uint32_t fallback;
 	const json_t *rules = gt_json_get(seccomp, "syscalls");
-	if (read_action(seccomp, "defaultAction", "defaultErrnoRet", &fallback, err) < 0)
+	if (check_extras(seccomp, err) < 0 || read_action(seccomp, "defaultAction", "defaultErrnoRet", &fallback, err) < 0)
 		return -1;
 	if (json_array_size(rules) > MAX_RULES)
 		return gt_fail(err, GT_TOO_LARGE, "seccomp: more than %d rules", MAX_RULES);

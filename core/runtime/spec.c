@@ -9,6 +9,8 @@
 
 #include "runtime/internal.h"
 
+#define MAX_MAJOR 4095
+#define MAX_MINOR 1048575
 #define MS_REC_ 16384ul
 #define MS_UNBINDABLE_ (1ul << 17)
 #define MS_PRIVATE_ (1ul << 18)
@@ -66,8 +68,8 @@ static bool read_flag(struct spec_mount *mount, const char *word)
 			return true;
 		}
 		if (word[0] == 'r' && strcmp(word + 1, FLAGS[i].word) == 0) {
-			mount->attr_set_all |= FLAGS[i].set;
-			mount->attr_clear_all |= FLAGS[i].clear;
+			mount->attr_set_all = (mount->attr_set_all & ~FLAGS[i].clear) | FLAGS[i].set;
+			mount->attr_clear_all = (mount->attr_clear_all & ~FLAGS[i].set) | FLAGS[i].clear;
 			return true;
 		}
 	}
@@ -121,7 +123,8 @@ static int read_mounts(const json_t *config, struct spec *spec, struct gt_error 
 	if (count < 1 || count > MAX_MOUNTS)
 		return gt_fail(err, GT_INVALID, "a bundle has 1 to %d mounts, this one %zu", MAX_MOUNTS, count);
 	spec->mounts = gt_xcalloc(count, sizeof *spec->mounts);
-	for (size_t i = 0; i < count; i++, spec->mount_count++) {
+	while (spec->mount_count < count) {
+		size_t i = spec->mount_count++; /* counted before: what it has when it fails is released with the rest */
 		if (read_mount(json_array_get(list, i), &spec->mounts[i], err) < 0)
 			return -1;
 	}
@@ -195,6 +198,9 @@ static int read_device(const json_t *json, struct spec_device *device, struct gt
 	mode_t kind = type[0] == 'b' ? S_IFBLK : type[0] == 'p' ? S_IFIFO : type[0] == 'c' || type[0] == 'u' ? S_IFCHR : 0;
 	if (!kind)
 		return gt_fail(err, GT_INVALID, "the device %s has the unknown type %.8s", device->path, type);
+	if (device->major < 0 || device->major > MAX_MAJOR || device->minor < 0 || device->minor > MAX_MINOR)
+		return gt_fail(err, GT_INVALID, "the device %s has numbers that Linux does not know: %lld:%lld", device->path, (long long)device->major,
+			       (long long)device->minor);
 	device->mode = kind | ((mode_t)mode & 07777);
 	device->uid = (uid_t)uid;
 	device->gid = (gid_t)gid;
