@@ -95,9 +95,10 @@ int gt_read_number(int dirfd, const char *path, int64_t *value, struct gt_error 
 		return -1;
 	char *end;
 	errno = 0;
-	*value = strtoll(text.data, &end, 10);
-	if (end == text.data || errno)
+	long long number = text.data ? strtoll(text.data, &end, 10) : 0;
+	if (!text.data || end == text.data || errno)
 		return gt_fail(err, GT_INTERNAL, "%s does not hold a number", path);
+	*value = number;
 	return 0;
 }
 

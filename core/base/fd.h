@@ -25,7 +25,7 @@ int gt_write_full(int fd, const void *bytes, size_t len);
 int gt_read_file(int dirfd, const char *path, size_t max, struct gt_buf *out, struct gt_error *err);
 /* For /proc, /sys and cgroup files: writes text in one write(2), no create. */
 int gt_write_control(int dirfd, const char *path, const char *text, struct gt_error *err);
-/* Reads a file of /proc or a cgroup that holds one number. */
+/* Reads a file of /proc or a cgroup that holds one number; *value is kept where it holds none. */
 int gt_read_number(int dirfd, const char *path, int64_t *value, struct gt_error *err);
 
 /* Replaces a document whole: temporary file in the same directory, fsync, rename, fsync of the

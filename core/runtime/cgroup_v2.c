@@ -92,10 +92,18 @@ struct io_limit {
 	const char *file, *key;
 };
 
+/* v1's 10-1000 to 1-10000, where BFQ is not there to take it as it is. */
+static int64_t io_weight(int64_t weight, bool bfq)
+{
+	return bfq || weight < 10 ? weight : 1 + (weight - 10) * 9999 / 990;
+}
+
 static int set_device(void *arg, int64_t major, int64_t minor, int64_t value, struct gt_error *err)
 {
 	const struct io_limit *limit = arg;
 	char text[96];
+	if (!limit->key[0])
+		value = io_weight(value, strcmp(limit->file, "io.weight") != 0);
 	snprintf(text, sizeof text, "%lld:%lld %s%lld", (long long)major, (long long)minor, limit->key, (long long)value);
 	return cgroup_set(limit->cgroup, UNIFIED, limit->file, text, err);
 }
@@ -108,11 +116,8 @@ static int apply_io(struct gt_cgroup *cgroup, const json_t *io, struct gt_error 
 	bool given, bfq = cgroup_file(cgroup, UNIFIED, "io.bfq.weight");
 	if (read_number(io, "weight", &given, &weight, err) < 0)
 		return -1;
-	if (given && weight) { /* 10-1000 of v1 to 1-10000, where BFQ is not there to take it as it is */
-		int64_t value = bfq ? weight : 1 + (weight - 10) * 9999 / 990;
-		if (cgroup_set_number(cgroup, UNIFIED, bfq ? "io.bfq.weight" : "io.weight", value, err) < 0)
-			return -1;
-	}
+	if (given && weight && cgroup_set_number(cgroup, UNIFIED, bfq ? "io.bfq.weight" : "io.weight", io_weight(weight, bfq), err) < 0)
+		return -1;
 	struct io_limit weights = { cgroup, bfq ? "io.bfq.weight" : "io.weight", "" };
 	if (cgroup_each_device(gt_json_get(io, "weightDevice"), "weight", set_device, &weights, err) < 0)
 		return -1;
