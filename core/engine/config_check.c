@@ -72,33 +72,28 @@ static int check_count(const char *driver, const char *name, const char *text, s
 	return *text && !*end && value >= 1 && value <= 1000 ? 0 : gt_fail(err, GT_INVALID, "log driver %s: %s=%.32s is not a number from 1 to 1000", driver, name, text);
 }
 
+/* As Docker reads sizes: a number, maybe with a fraction, then maybe a unit of 1024s: b, k, kb, kib, m ... p. */
 int gt_size_parse(const char *text, int64_t *bytes)
 {
-	char *end;
-	double value = strtod(text, &end);
-	int64_t unit = 1;
-	if (end == text || value < 0)
+	static const char UNITS[] = "kmgtp";
+	size_t digits = strspn(text, "0123456789"), len = digits;
+	if (digits && text[len] == '.')
+		len += 1 + strspn(text + len + 1, "0123456789");
+	if (!digits || digits > 19 || len > 64)
 		return -1;
-	switch (*end) {
-	case 'g':
-	case 'G':
-		unit *= 1024; /* fall through */
-	case 'm':
-	case 'M':
-		unit *= 1024; /* fall through */
-	case 'k':
-	case 'K':
-		unit *= 1024;
-		end++;
-		break;
-	default:
-		break;
+	AUTO_FREE char *number = gt_xstrndup(text, len);
+	const char *rest = text + len + (text[len] == ' ');
+	const char *unit = *rest ? strchr(UNITS, *rest | 0x20) : NULL;
+	double value = strtod(number, NULL);
+	if (unit) {
+		value *= (double)(1ll << 10 * (unit - UNITS + 1));
+		rest += (rest[1] | 0x20) == 'i' && (rest[2] | 0x20) == 'b' ? 2 : 1;
 	}
-	if (*end == 'b' || *end == 'B')
-		end++;
-	if (*end || value * (double)unit > 9e18)
+	if (*rest == 'b' || *rest == 'B')
+		rest++;
+	if (*rest || value > 9e18)
 		return -1;
-	*bytes = (int64_t)(value * (double)unit);
+	*bytes = (int64_t)value;
 	return 0;
 }
 
@@ -243,7 +238,15 @@ static int check_lists(const struct gt_container_config *config, struct gt_error
 		if (check_strings(LISTS[i].what, LISTS[i].list, err) < 0)
 			return -1;
 	}
-	return check_object_of_strings("Labels", config->labels, err) < 0 || check_object_of_strings("Annotations", host->annotations, err) < 0 ? -1 : 0;
+	if (check_object_of_strings("Labels", config->labels, err) < 0 || check_object_of_strings("Annotations", host->annotations, err) < 0)
+		return -1;
+	const char *name;
+	json_t *value;
+	json_object_foreach(host->annotations, name, value) {
+		if (strncmp(name, "org.gantry.", 11) == 0) /* these steer the shim */
+			return gt_fail(err, GT_INVALID, "Annotations: %.128s is the engine's own", name);
+	}
+	return 0;
 }
 
 int config_check(struct gt_engine *engine, struct gt_container_config *config, json_t *warnings, struct gt_error *err)

@@ -25,7 +25,13 @@ int config_read_security(const struct gt_strings *options, struct security *secu
 const char *config_capability(const char *name);
 size_t config_capability_count(void);
 const char *config_capability_at(size_t i);
-/* "8:16" or a path of a device; HostConfig's PathOnHost. */
+/* Of a device node on the host. */
 int config_device_number(const char *path, char *type, int64_t *major, int64_t *minor, struct gt_error *err);
+/* One of DeviceCgroupRules: "c 1:3 rw", "b 8:* m". */
+struct device_rule {
+	char type, access[4];
+	int64_t major, minor;           /* -1: any */
+};
+int config_device_rule(const char *text, struct device_rule *rule, struct gt_error *err);
 /* Whether a mode like "container:NAME" names a container; NULL or the name. */
 const char *config_container_mode(const char *mode);

@@ -75,7 +75,7 @@ static int check_cpu(const struct gt_host_config *host, struct gt_error *err)
 }
 
 /* "0-3,5" within what the host has. */
-static int check_list(const char *what, const char *text, long available, struct gt_error *err)
+static int check_list(const char *name, const char *what, const char *text, long available, struct gt_error *err)
 {
 	for (const char *p = text; p && *p;) {
 		char *end;
@@ -87,7 +87,7 @@ static int check_list(const char *what, const char *text, long available, struct
 			good = end != p && to >= from;
 		}
 		if (!good || (*end && *end != ',') || (*end == ',' && !end[1]))
-			return gt_fail(err, GT_INVALID, "Invalid value %.64s for %s", text, what);
+			return gt_fail(err, GT_INVALID, "Invalid value %.64s for %s", text, name);
 		if (to >= available)
 			return gt_fail(err, GT_INVALID, "Requested %s are not available - requested %.64s, available: 0-%ld", what, text, available - 1);
 		p = *end ? end + 1 : end;
@@ -129,6 +129,8 @@ static int check_block_io(struct gt_host_config *host, struct gt_error *err)
 
 static int check_ulimits(const json_t *list, struct gt_error *err)
 {
+	if (list && !json_is_null(list) && !json_is_array(list))
+		return gt_fail(err, GT_INVALID, "Ulimits is not a list");
 	static const char *const NAMES[] = { "core", "cpu",        "data",   "fsize", "locks", "memlock", "msgqueue", "nice",
 					     "nofile", "nproc",    "rss",    "rtprio", "rttime", "sigpending", "stack", "as" };
 	size_t i;
@@ -153,8 +155,8 @@ static int check_ulimits(const json_t *list, struct gt_error *err)
 int config_check_resources(struct gt_host_config *host, json_t *warnings, struct gt_error *err)
 {
 	if (check_memory(host, warnings, err) < 0 || check_cpu(host, err) < 0 ||
-	    check_list("CPUs", host->cpuset_cpus, sysconf(_SC_NPROCESSORS_CONF), err) < 0 ||
-	    check_list("memory nodes", host->cpuset_mems, 1024, err) < 0 || check_block_io(host, err) < 0 || check_ulimits(host->ulimits, err) < 0)
+	    check_list("cpuset cpus", "CPUs", host->cpuset_cpus, sysconf(_SC_NPROCESSORS_CONF), err) < 0 ||
+	    check_list("cpuset mems", "memory nodes", host->cpuset_mems, 1024, err) < 0 || check_block_io(host, err) < 0 || check_ulimits(host->ulimits, err) < 0)
 		return -1;
 	if (host->pids_limit.set && host->pids_limit.value > 0 && !gt_cgroup_has("pids")) {
 		warn(warnings, "Your kernel does not support PIDs limit capabilities or the cgroup is not mounted. PIDs limit discarded.");

@@ -1,7 +1,7 @@
 /*
  * config_security.c - what a container may do on the host: capabilities, security options, sysctls, devices, namespaces of others.
  */
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -150,6 +150,32 @@ int config_device_number(const char *path, char *type, int64_t *major_number, in
 	return 0;
 }
 
+/* A number or "*"; returns what follows it, NULL where it is neither. */
+static const char *read_device_number(const char *p, int64_t *number)
+{
+	*number = -1;
+	if (*p == '*')
+		return p + 1;
+	size_t len = strspn(p, "0123456789");
+	if (len < 1 || len > 10)
+		return NULL;
+	*number = strtoll(p, NULL, 10);
+	return p + len;
+}
+
+int config_device_rule(const char *text, struct device_rule *rule, struct gt_error *err)
+{
+	const char *p = text[0] && strchr("abc", text[0]) && text[1] == ' ' ? text + 2 : NULL;
+	*rule = (struct device_rule){ .type = text[0] };
+	p = p ? read_device_number(p, &rule->major) : NULL;
+	p = p && *p == ':' ? read_device_number(p + 1, &rule->minor) : NULL;
+	size_t len = p && *p == ' ' ? strspn(p + 1, "rwm") : 0;
+	if (len < 1 || len > 3 || p[1 + len])
+		return gt_fail(err, GT_INVALID, "invalid device cgroup rule format: '%.64s'", text);
+	memcpy(rule->access, p + 1, len + 1);
+	return 0;
+}
+
 static int check_devices(const struct gt_host_config *host, struct gt_error *err)
 {
 	size_t i;
@@ -169,10 +195,9 @@ static int check_devices(const struct gt_host_config *host, struct gt_error *err
 			return gt_fail(err, GT_INVALID, "Devices: CgroupPermissions \"%.32s\" is not made of r, w and m", access);
 	}
 	for (i = 0; i < host->device_cgroup_rules.count; i++) {
-		const char *rule = host->device_cgroup_rules.items[i];
-		char kind, major_text[16], minor_text[16], access[8];
-		if (sscanf(rule, "%c %15[0-9*]:%15[0-9*] %7[rwm]", &kind, major_text, minor_text, access) != 4 || !strchr("abc", kind))
-			return gt_fail(err, GT_INVALID, "invalid device cgroup rule format: '%.64s'", rule);
+		struct device_rule rule;
+		if (config_device_rule(host->device_cgroup_rules.items[i], &rule, err) < 0)
+			return -1;
 	}
 	return 0;
 }

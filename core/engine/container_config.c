@@ -141,19 +141,18 @@ static bool has_variable(const struct gt_strings *env, const char *variable)
 	return false;
 }
 
-/* The image's variables first, the user's in place of those of the same name, then the rest of the user's. One without "=" takes a variable away. */
+/* The user's variables, then those of the image that the user's do not name. One without "=" takes the image's away. */
 static void merge_env(struct gt_strings *env, const struct gt_strings *image)
 {
-	struct gt_strings merged = { 0 };
-	for (size_t i = 0; i < image->count; i++) {
-		if (!has_variable(env, image->items[i]))
-			gt_strings_add(&merged, image->items[i]);
-	}
+	struct gt_strings merged = { .set = true };
 	for (size_t i = 0; i < env->count; i++) {
 		if (strchr(env->items[i], '='))
 			gt_strings_add(&merged, env->items[i]);
 	}
-	merged.set = true;
+	for (size_t i = 0; i < image->count; i++) {
+		if (!has_variable(env, image->items[i]))
+			gt_strings_add(&merged, image->items[i]);
+	}
 	gt_strings_free(env);
 	*env = merged;
 }
@@ -198,22 +197,18 @@ static void merge_health(json_t **own, const json_t *image)
 	}
 }
 
-int gt_container_config_merge(struct gt_container_config *config, const struct gt_image_config *image, struct gt_error *err)
+void gt_container_config_merge(struct gt_container_config *config, const struct gt_image_config *image)
 {
 	merge_env(&config->env, &image->env);
 	bool own_entrypoint = config->entrypoint.count > 0;
-	/* [""] clears the image's entrypoint */
-	bool cleared = config->entrypoint.count == 1 && !config->entrypoint.items[0][0];
-	if (cleared) {
-		gt_strings_free(&config->entrypoint);
-	} else if (!own_entrypoint && gt_strings_copy(&config->entrypoint, &image->entrypoint) < 0) {
-		return gt_fail(err, GT_INTERNAL, "the image's entrypoint cannot be copied");
-	}
 	if (!config->cmd.count && !own_entrypoint) {
-		gt_strings_free(&config->cmd);
 		gt_strings_copy(&config->cmd, &image->cmd);
 		config->args_escaped = image->args_escaped;
 	}
+	if (!config->entrypoint.set) /* [] is a wish as well: none */
+		gt_strings_copy(&config->entrypoint, &image->entrypoint);
+	else if (config->entrypoint.count == 1 && !config->entrypoint.items[0][0]) /* so is [""], as the CLI sends it */
+		gt_strings_free(&config->entrypoint);
 	merge_string(&config->user, image->user);
 	merge_string(&config->working_dir, image->working_dir);
 	merge_string(&config->stop_signal, image->stop_signal);
@@ -222,6 +217,9 @@ int gt_container_config_merge(struct gt_container_config *config, const struct g
 	merge_object(&config->exposed_ports, image->exposed_ports);
 	merge_object(&config->volumes, image->volumes);
 	merge_object(&config->labels, image->labels);
+	if (!json_is_object(config->labels)) {
+		json_decref(config->labels);
+		config->labels = json_object();
+	}
 	merge_health(&config->healthcheck, image->healthcheck);
-	return 0;
 }

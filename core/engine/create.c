@@ -267,9 +267,9 @@ static int configure(struct gt_container *ctr, const char *platform, const json_
 {
 	json_t *networking = NULL;
 	if (gt_container_config_read(ctr->engine, body, &ctr->config, warnings, err) < 0 ||
-	    gt_json_object(body, "NetworkingConfig", &networking, err) < 0 || find_image(ctr->engine, ctr, platform, image, err) < 0 ||
-	    gt_container_config_merge(&ctr->config, &image->config, err) < 0)
+	    gt_json_object(body, "NetworkingConfig", &networking, err) < 0 || find_image(ctr->engine, ctr, platform, image, err) < 0)
 		return -1;
+	gt_container_config_merge(&ctr->config, &image->config);
 	ctr->networking = json_deep_copy(networking);
 	fill_host(ctr->engine, &ctr->config.host);
 	fill_names(ctr);

@@ -223,10 +223,10 @@ struct timespec gt_deadline(int64_t ns);
  * image's config into it, as Docker does (env by key, entrypoint and cmd, user, workdir, labels, ports, volumes, health check, stop signal). */
 int gt_container_config_read(struct gt_engine *engine, const json_t *body, struct gt_container_config *config, json_t *warnings,
 			     struct gt_error *err);
-int gt_container_config_merge(struct gt_container_config *config, const struct gt_image_config *image, struct gt_error *err);
+void gt_container_config_merge(struct gt_container_config *config, const struct gt_image_config *image);
 
 void gt_name_new(char name[64]);        /* names.c: "brave_noether7" */
-/* "10m", "1g", "4096" -> bytes; -1 where it is no size. */
+/* "10m", "1.5GiB", "4096" -> bytes; -1 where it is no size. */
 int gt_size_parse(const char *text, int64_t *bytes);
 
 /* ---- spec.c: a container -> OCI config.json; callers hold ctr->op ---- */

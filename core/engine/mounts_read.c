@@ -55,14 +55,24 @@ static int set_destination(struct gt_container_mount *mount, const char *path, c
 	return gt_fail(err, GT_INVALID, "invalid volume specification: '%.255s': invalid specification: destination can't be '/'", spec);
 }
 
+static bool is_one_of(const char *const *words, const char *word)
+{
+	while (*words && strcmp(*words, word))
+		words++;
+	return *words != NULL;
+}
+
 static bool is_propagation(const char *word)
 {
-	static const char *const WORDS[] = { "private", "rprivate", "shared", "rshared", "slave", "rslave" };
-	for (size_t i = 0; i < GT_COUNT(WORDS); i++) {
-		if (strcmp(word, WORDS[i]) == 0)
-			return true;
-	}
-	return false;
+	static const char *const WORDS[] = { "private", "rprivate", "shared", "rshared", "slave", "rslave", NULL };
+	return is_one_of(WORDS, word);
+}
+
+/* Of effect between a host and its virtual machine alone: on Linux every one is "consistent". */
+static bool is_consistency(const char *word)
+{
+	static const char *const WORDS[] = { "default", "consistent", "cached", "delegated", NULL };
+	return is_one_of(WORDS, word);
 }
 
 /* ---- Binds ---- */
@@ -72,16 +82,28 @@ static int read_mode(struct gt_container_mount *mount, const char *mode, const c
 	AUTO_FREE char *copy = gt_xstrdup(mode);
 	char *rest = copy, *word;
 	bool bind = strcmp(mount->type, "bind") == 0;
+	unsigned seen = 0;
 	while ((word = strsep(&rest, ",")) != NULL) {
-		if (strcmp(word, "ro") == 0)
-			mount->rw = false;
+		enum { ACCESS = 1, LABEL = 2, COPY = 4, PROPAGATION = 8, CONSISTENCY = 16 } kind = 0;
+		if (strcmp(word, "ro") == 0 || strcmp(word, "rw") == 0)
+			kind = ACCESS;
+		else if (strcmp(word, "z") == 0 || strcmp(word, "Z") == 0) /* without SELinux they have no effect, as in Docker */
+			kind = LABEL;
 		else if (strcmp(word, "nocopy") == 0 && !bind)
-			mount->no_copy = true;
-		else if (is_propagation(word) && bind) {
+			kind = COPY;
+		else if (is_propagation(word) && bind)
+			kind = PROPAGATION;
+		else if (is_consistency(word) && bind)
+			kind = CONSISTENCY;
+		if (!kind || seen & kind)
+			return gt_fail(err, GT_INVALID, "invalid volume specification: '%.255s': invalid mode: %.64s", spec, mode);
+		seen |= kind;
+		mount->rw = kind == ACCESS ? word[1] == 'w' : mount->rw;
+		mount->no_copy = mount->no_copy || kind == COPY;
+		if (kind == PROPAGATION) {
 			free(mount->propagation);
 			mount->propagation = gt_xstrdup(word);
-		} else if (strcmp(word, "rw") && strcmp(word, "z") && strcmp(word, "Z")) /* labels: without SELinux they have no effect, as in Docker */
-			return gt_fail(err, GT_INVALID, "invalid volume specification: '%.255s': invalid mode: %.64s", spec, mode);
+		}
 	}
 	return 0;
 }
@@ -135,7 +157,13 @@ int mount_read_volume(const char *destination, const char *driver, struct mount_
 int mount_read_tmpfs(const char *destination, const char *options, struct mount_wish *wish, struct gt_error *err)
 {
 	*wish = (struct mount_wish){ .mount = { .type = gt_xstrdup("tmpfs"), .mode = gt_xstrdup(""), .tmpfs_options = gt_xstrdup(options),
-						.rw = strncmp(options, "ro,", 3) && strcmp(options, "ro"), .tmpfs_size = -1, .tmpfs_mode = -1 } };
+						.rw = true, .tmpfs_size = -1, .tmpfs_mode = -1 } };
+	AUTO_FREE char *copy = gt_xstrdup(options);
+	char *rest = copy, *word;
+	while ((word = strsep(&rest, ",")) != NULL) { /* the last word counts */
+		if (strcmp(word, "ro") == 0 || strcmp(word, "rw") == 0)
+			wish->mount.rw = word[1] == 'w';
+	}
 	if (strlen(options) > 1024)
 		return gt_fail(err, GT_INVALID, "Tmpfs: the options of %.255s are longer than 1024 bytes", destination);
 	return set_destination(&wish->mount, destination, destination, err);
@@ -224,14 +252,14 @@ static int read_tmpfs_options(const json_t *options, struct gt_container_mount *
 int mount_read_object(const json_t *object, struct mount_wish *wish, struct gt_error *err)
 {
 	struct gt_container_mount *mount = &wish->mount;
-	const char *type = "", *source = NULL, *target = "";
+	const char *type = "", *source = NULL, *target = "", *consistency = "default";
 	json_t *bind = NULL, *volume = NULL, *tmpfs = NULL;
 	bool read_only = false;
 	*wish = (struct mount_wish){ .mount = { .tmpfs_size = -1, .tmpfs_mode = -1 } };
 	if (!json_is_object(object))
 		return gt_fail(err, GT_INVALID, "Mounts holds something that is not an object");
 	if (gt_json_string(object, "Type", &type, err) < 0 || gt_json_string(object, "Source", &source, err) < 0 ||
-	    gt_json_string(object, "Target", &target, err) < 0 || gt_json_bool(object, "ReadOnly", &read_only, err) < 0 ||
+	    gt_json_string(object, "Target", &target, err) < 0 || gt_json_string(object, "Consistency", &consistency, err) < 0 || gt_json_bool(object, "ReadOnly", &read_only, err) < 0 ||
 	    gt_json_object(object, "BindOptions", &bind, err) < 0 || gt_json_object(object, "VolumeOptions", &volume, err) < 0 ||
 	    gt_json_object(object, "TmpfsOptions", &tmpfs, err) < 0)
 		return -1;
@@ -242,6 +270,8 @@ int mount_read_object(const json_t *object, struct mount_wish *wish, struct gt_e
 			       gt_fail(err, GT_INVALID, "mount type unknown: \"%.32s\"", type);
 	if (!target[0])
 		return fail_config(err, type, "field Target must not be empty");
+	if (consistency[0] && !is_consistency(consistency))
+		return fail_config(err, type, "invalid consistency: it is one of default, consistent, cached, delegated");
 	if ((bind && !is_bind) || (volume && !is_volume) || (tmpfs && !is_tmpfs))
 		return fail_config(err, type, "options of another type of mount are given");
 	mount->type = gt_xstrdup(type);

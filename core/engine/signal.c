@@ -9,6 +9,12 @@
 
 #include "engine/internal.h"
 
+/* Second names of signals that the C library calls by their first. */
+static const struct {
+	const char *name;
+	int number;
+} OTHER_NAMES[] = { { "IOT", SIGABRT }, { "CLD", SIGCHLD }, { "IO", SIGIO }, { "POLL", SIGPOLL } };
+
 /* "RTMIN", "RTMIN+3", "RTMAX-1": -1 where it is none of these. */
 static int real_time(const char *name)
 {
@@ -20,7 +26,7 @@ static int real_time(const char *name)
 		return base;
 	char *end;
 	long offset = strtol(name, &end, 10);
-	if ((*name != '+' && *name != '-') || *end || base + offset < SIGRTMIN || base + offset > SIGRTMAX)
+	if ((*name != '+' && *name != '-') || *end || offset < SIGRTMIN - base || offset > SIGRTMAX - base)
 		return -1;
 	return base + (int)offset;
 }
@@ -36,8 +42,12 @@ int gt_signal_parse(const char *text, int *signo, struct gt_error *err)
 		if (abbreviation && strcasecmp(abbreviation, name) == 0)
 			number = i;
 	}
+	for (size_t i = 0; number < 0 && i < GT_COUNT(OTHER_NAMES); i++) {
+		if (strcasecmp(name, OTHER_NAMES[i].name) == 0)
+			number = OTHER_NAMES[i].number;
+	}
 	if (number < 0)
-		number = strcasecmp(name, "IOT") == 0 ? SIGABRT : strcasecmp(name, "CLD") == 0 ? SIGCHLD : real_time(name);
+		number = real_time(name);
 	if (number <= 0)
 		return gt_fail(err, GT_INVALID, "Invalid signal: %.64s", text);
 	*signo = number;

@@ -171,11 +171,6 @@ static int add_wished(const json_t *wish, json_t *devices, json_t *rules, struct
 	return 0;
 }
 
-static int64_t number_or_any(const char *text)
-{
-	return text[0] == '*' ? -1 : strtoll(text, NULL, 10);
-}
-
 /* What every container may use: nodes may be made, but only these be opened. */
 static void add_default_rules(json_t *rules)
 {
@@ -205,9 +200,10 @@ static int add_all_devices(const struct gt_container *ctr, json_t *devices, json
 			return -1;
 	}
 	for (i = 0; i < host->device_cgroup_rules.count; i++) {
-		char type[2] = "", major_text[16], minor_text[16], access[8];
-		if (sscanf(host->device_cgroup_rules.items[i], "%1c %15[0-9*]:%15[0-9*] %7[rwm]", type, major_text, minor_text, access) == 4)
-			add_rule(rules, true, type, number_or_any(major_text), number_or_any(minor_text), access);
+		struct device_rule rule;
+		if (config_device_rule(host->device_cgroup_rules.items[i], &rule, err) < 0)
+			return -1;
+		add_rule(rules, true, (char[]){ rule.type, '\0' }, rule.major, rule.minor, rule.access);
 	}
 	return 0;
 }
