@@ -233,12 +233,17 @@ static int read_tmpfs_options(const json_t *options, struct gt_container_mount *
 {
 	AUTO_BUF struct gt_buf text = { 0 };
 	json_t *list = NULL, *pair;
+	int64_t size = 0, mode = 0;
 	size_t i;
 	if (mount->source && mount->source[0])
 		return fail_config(err, "tmpfs", "source is not allowed");
-	if (gt_json_int(options, "SizeBytes", &mount->tmpfs_size, err) < 0 || gt_json_int(options, "Mode", &mount->tmpfs_mode, err) < 0 ||
+	if (gt_json_int(options, "SizeBytes", &size, err) < 0 || gt_json_int(options, "Mode", &mode, err) < 0 ||
 	    gt_json_array(options, "Options", &list, err) < 0)
 		return -1;
+	if (size < 0 || mode < 0 || mode > 07777)
+		return fail_config(err, "tmpfs", size < 0 ? "SizeBytes cannot be negative" : "Mode is not a file mode");
+	mount->tmpfs_size = size ? size : -1; /* zero is "not given" to Docker's clients */
+	mount->tmpfs_mode = mode ? mode : -1;
 	json_array_foreach(list, i, pair) {
 		const char *key = json_string_value(json_array_get(pair, 0)), *value = json_string_value(json_array_get(pair, 1));
 		if (!key || text.len > 1024)
