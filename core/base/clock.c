@@ -1,6 +1,7 @@
 #include "base/clock.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,6 +77,15 @@ static bool parse_zone(const char *p, int64_t *offset)
 	return true;
 }
 
+/* What lies beyond the years that nanoseconds can count (1677 to 2262) is the last of them. */
+static int64_t whole_time(int64_t seconds, int64_t fraction)
+{
+	int64_t last = INT64_MAX / GT_SECOND - 1;
+	if (seconds > last || seconds < -last)
+		return seconds > 0 ? INT64_MAX : INT64_MIN;
+	return seconds * GT_SECOND + fraction;
+}
+
 static bool parse_rfc3339(const char *text, int64_t *ns)
 {
 	struct tm tm = { 0 };
@@ -93,22 +103,24 @@ static bool parse_rfc3339(const char *text, int64_t *ns)
 		p = parse_fraction(p + 1, &fraction);
 	if (!p || !parse_zone(p, &offset))
 		return false;
-	*ns = ((int64_t)timegm(&tm) - offset) * GT_SECOND + fraction;
+	*ns = whole_time((int64_t)timegm(&tm) - offset, fraction);
 	return true;
 }
 
 static bool parse_epoch(const char *text, int64_t *ns)
 {
 	char *end;
-	if (!isdigit((unsigned char)*text) && *text != '-')
+	bool negative = *text == '-';
+	if (!isdigit((unsigned char)text[negative]))
 		return false;
+	errno = 0;
 	long long seconds = strtoll(text, &end, 10);
 	int64_t fraction = 0;
 	if (*end == '.')
 		end = (char *)parse_fraction(end + 1, &fraction);
-	if (*end != '\0' || end == text || llabs(seconds) > INT64_MAX / GT_SECOND - 1)
+	if (*end != '\0' || errno)
 		return false;
-	*ns = seconds * GT_SECOND + fraction;
+	*ns = whole_time(seconds, negative ? -fraction : fraction);
 	return true;
 }
 
@@ -118,7 +130,8 @@ int gt_time_parse(const char *text, int64_t *ns, struct gt_error *err)
 	if (parse_epoch(text, ns) || parse_rfc3339(text, ns))
 		return 0;
 	if (gt_duration_parse(text, &back, NULL) == 0) {
-		*ns = gt_now() - back;
+		if (__builtin_sub_overflow(gt_now(), back, ns))
+			*ns = INT64_MAX;
 		return 0;
 	}
 	return gt_fail(err, GT_INVALID,
@@ -138,14 +151,22 @@ int gt_duration_parse(const char *text, int64_t *ns, struct gt_error *err)
 	bool negative = *p == '-';
 	if (*p == '-' || *p == '+')
 		p++;
+	if (!*p)
+		goto bad;
 	if (strcmp(p, "0") == 0) {
 		*ns = 0;
 		return 0;
 	}
 	while (isdigit((unsigned char)*p) || *p == '.') {
-		char *end;
-		double value = strtod(p, &end);
-		if (end == p)
+		const char *end = p + strspn(p, "0123456789.");
+		char number[64];
+		if (end - p >= (ptrdiff_t)sizeof number)
+			goto bad;
+		memcpy(number, p, (size_t)(end - p));
+		number[end - p] = '\0';
+		char *rest;
+		double value = strtod(number, &rest);
+		if (rest == number || *rest)
 			goto bad;
 		size_t unit = 0, len = 0;
 		for (; unit < sizeof units / sizeof units[0]; unit++) {
@@ -158,7 +179,7 @@ int gt_duration_parse(const char *text, int64_t *ns, struct gt_error *err)
 		total += value * units[unit].factor;
 		p = end + len;
 	}
-	if (*p != '\0' || p == text || total > 9.2e18)
+	if (*p != '\0' || total > 9.2e18)
 		goto bad;
 	*ns = (int64_t)(negative ? -total : total);
 	return 0;

@@ -189,7 +189,7 @@ void gt_restart_cancel(struct gt_container *ctr);
 void gt_attach_await(struct gt_container *ctr);
 void gt_attach_waiting_start(struct gt_container *ctr, struct gt_shim *shim);
 void gt_attach_waiting_drop(struct gt_container *ctr);
-/* "ctrl-p,ctrl-q" -> bytes, appended. */
+/* keys.c: "ctrl-p,ctrl-q" -> bytes, appended. */
 int gt_detach_keys_parse(const char *text, struct gt_buf *keys, struct gt_error *err);
 void gt_execs_drop(struct gt_container *ctr);           /* exec.c: at exit (all have ended) */
 int gt_reconcile(struct gt_engine *engine, struct gt_error *err);

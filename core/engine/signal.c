@@ -1,7 +1,6 @@
 /*
  * signal.c - signals by name or number, as users write them.
  */
-#include <ctype.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +34,8 @@ int gt_signal_parse(const char *text, int *signo, struct gt_error *err)
 {
 	const char *name = strncasecmp(text, "SIG", 3) == 0 ? text + 3 : text;
 	int number = -1;
-	if (isdigit((unsigned char)text[0]) && strlen(text) <= 2)
+	size_t digits = strspn(text, "0123456789");
+	if (digits && digits <= 2 && !text[digits])
 		number = atoi(text) <= SIGRTMAX ? atoi(text) : -1;
 	for (int i = 1; number < 0 && i < SIGRTMIN; i++) {
 		const char *abbreviation = sigabbrev_np(i);

@@ -83,6 +83,13 @@ static void times_are_read_in_all_their_forms(void **state)
 		{ "1500000000.5", 1500000000LL * GT_SECOND + 500000000 },
 		{ "1500000000.000000001", 1500000000LL * GT_SECOND + 1 },
 		{ "2017-07-14T04:40:00+02:00", 1500000000LL * GT_SECOND },
+		{ "2017-07-14T02:40:00.1234567891234Z", 1500000000LL * GT_SECOND + 123456789 },
+		{ "2017-07-14T02:40", 1500000000LL * GT_SECOND },
+		{ "-1.5", -1500000000LL },
+		{ "9999-12-31T23:59:59Z", INT64_MAX },
+		{ "0001-01-01T00:00:00Z", INT64_MIN },
+		{ "9223372036854775807", INT64_MAX },
+		{ "-9223372036854775807", INT64_MIN },
 	};
 	int64_t ns, before = gt_now();
 	for (size_t i = 0; i < GT_COUNT(CASES); i++) {
@@ -91,7 +98,9 @@ static void times_are_read_in_all_their_forms(void **state)
 	}
 	assert_int_equal(gt_time_parse("10m", &ns, NULL), 0);
 	assert_true(ns >= before - 600 * GT_SECOND && ns <= gt_now() - 600 * GT_SECOND);
-	static const char *const BAD[] = { "", "soon", "2017-13-01T00:00:00Z", "2017-07-14T25:00:00Z", "1e9", "--1", "99999999999999999999" };
+	assert_int_equal(gt_time_parse("-2500000h", &ns, NULL), 0);
+	assert_int_equal(ns, INT64_MAX);
+	static const char *const BAD[] = { "", "soon", "2017-13-01T00:00:00Z", "2017-07-14T25:00:00Z", "1e9", "--1", "-", "0x10", "99999999999999999999", "2017-07-14T02:40:00+2" };
 	for (size_t i = 0; i < GT_COUNT(BAD); i++) {
 		struct gt_error err = { 0 };
 		if (gt_time_parse(BAD[i], &ns, &err) == 0)
@@ -112,7 +121,7 @@ static void durations_are_go_durations(void **state)
 		assert_int_equal(gt_duration_parse(CASES[i].text, &ns, NULL), 0);
 		assert_int_equal(ns, CASES[i].ns);
 	}
-	static const char *const BAD[] = { "", "5", "s", "1x", "1h-2m", "99999999999h" };
+	static const char *const BAD[] = { "", "5", "s", "1x", "1h-2m", "99999999999h", "0x1p3s", "1e3s", "1.2.3s", ".s", "infs", "nans" };
 	for (size_t i = 0; i < GT_COUNT(BAD); i++)
 		if (gt_duration_parse(BAD[i], &ns, NULL) == 0)
 			fail_msg("\"%s\" was taken for a duration", BAD[i]);
