@@ -69,12 +69,15 @@ struct gt_queue {
 	pthread_cond_t changed;
 	size_t begin, len;              /* a ring in bytes[] */
 	bool consumer_gone, producer_done;
+	bool cancelled;                 /* by the end of the group */
 	int failed;
 	struct gt_error error;
 	int refs;                       /* the consumer's and the producer's */
 	int (*produce)(void *arg, struct gt_queue *queue, struct gt_error *err);
 	void (*free_arg)(void *arg);
 	void *arg;
+	struct gt_producers *group;
+	struct gt_queue *next;          /* guarded by group->lock */
 	char bytes[QUEUE_ROOM];
 };
 
@@ -95,9 +98,9 @@ int gt_queue_write(struct gt_queue *queue, const void *bytes, size_t len, struct
 	const char *from = bytes;
 	LOCKED(&queue->lock);
 	while (len > 0) {
-		while (queue->len == QUEUE_ROOM && !queue->consumer_gone)
+		while (queue->len == QUEUE_ROOM && !queue->consumer_gone && !queue->cancelled)
 			pthread_cond_wait(&queue->changed, &queue->lock);
-		if (queue->consumer_gone)
+		if (queue->consumer_gone || queue->cancelled)
 			return gt_fail(err, GT_CANCELLED, "the client went away");
 		size_t end = (queue->begin + queue->len) % QUEUE_ROOM;
 		size_t room = end >= queue->begin ? QUEUE_ROOM - end : queue->begin - end;
@@ -114,7 +117,7 @@ int gt_queue_write(struct gt_queue *queue, const void *bytes, size_t len, struct
 bool gt_queue_closed(struct gt_queue *queue)
 {
 	LOCKED(&queue->lock);
-	return queue->consumer_gone;
+	return queue->consumer_gone || queue->cancelled;
 }
 
 static ssize_t queue_read_now(struct gt_queue *queue, void *bytes, size_t room)
@@ -168,6 +171,46 @@ static void queue_close(struct gt_stream *stream)
 	queue_unref(queue);
 }
 
+void gt_producers_init(struct gt_producers *group)
+{
+	pthread_mutex_init(&group->lock, NULL);
+	pthread_cond_init(&group->ended, NULL);
+	group->first = NULL;
+}
+
+void gt_producers_end(struct gt_producers *group)
+{
+	pthread_mutex_lock(&group->lock);
+	for (struct gt_queue *queue = group->first; queue; queue = queue->next) {
+		LOCKED(&queue->lock);
+		queue->cancelled = true;
+		pthread_cond_broadcast(&queue->changed);
+	}
+	while (group->first)
+		pthread_cond_wait(&group->ended, &group->lock);
+	pthread_mutex_unlock(&group->lock);
+	pthread_cond_destroy(&group->ended);
+	pthread_mutex_destroy(&group->lock);
+}
+
+static void group_enter(struct gt_queue *queue)
+{
+	LOCKED(&queue->group->lock);
+	queue->next = queue->group->first;
+	queue->group->first = queue;
+}
+
+static void group_leave(struct gt_queue *queue)
+{
+	struct gt_producers *group = queue->group;
+	LOCKED(&group->lock);
+	struct gt_queue **slot = &group->first;
+	while (*slot != queue)
+		slot = &(*slot)->next;
+	*slot = queue->next;
+	pthread_cond_broadcast(&group->ended);
+}
+
 static void *queue_producer(void *slot)
 {
 	struct gt_queue *queue = slot;
@@ -175,6 +218,7 @@ static void *queue_producer(void *slot)
 	int failed = queue->produce(queue->arg, queue, &err);
 	if (queue->free_arg)
 		queue->free_arg(queue->arg);
+	group_leave(queue);
 	pthread_mutex_lock(&queue->lock);
 	queue->failed = failed;
 	queue->error = err;
@@ -185,7 +229,7 @@ static void *queue_producer(void *slot)
 	return NULL;
 }
 
-struct gt_stream *gt_stream_from_thread(int (*produce)(void *arg, struct gt_queue *queue, struct gt_error *err),
+struct gt_stream *gt_stream_from_thread(struct gt_producers *group, int (*produce)(void *arg, struct gt_queue *queue, struct gt_error *err),
 					void *arg, void (*free_arg)(void *arg), struct gt_error *err)
 {
 	struct gt_queue *queue = gt_xmalloc(sizeof *queue);
@@ -198,6 +242,7 @@ struct gt_stream *gt_stream_from_thread(int (*produce)(void *arg, struct gt_queu
 	pthread_cond_init(&queue->changed, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	queue->refs = 2;
+	queue->group = group;
 	queue->produce = produce;
 	queue->free_arg = free_arg;
 	queue->arg = arg;
@@ -207,10 +252,12 @@ struct gt_stream *gt_stream_from_thread(int (*produce)(void *arg, struct gt_queu
 	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&detached, 256 * 1024);
 	pthread_t thread;
+	group_enter(queue);
 	int rc = pthread_create(&thread, &detached, queue_producer, queue);
 	pthread_attr_destroy(&detached);
 	if (rc == 0)
 		return &queue->base;
+	group_leave(queue);
 	if (free_arg)
 		free_arg(arg);
 	pthread_cond_destroy(&queue->changed);

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -37,8 +38,19 @@ int gt_queue_write(struct gt_queue *queue, const void *bytes, size_t len, struct
 /* True once the consumer has gone: the producer should stop. */
 bool gt_queue_closed(struct gt_queue *queue);
 
+/* The producers that use one object: its owner ends them before it goes away. */
+struct gt_producers {
+	pthread_mutex_t lock;
+	pthread_cond_t ended;
+	struct gt_queue *first;
+};
+void gt_producers_init(struct gt_producers *group);
+/* Fails all writes with GT_CANCELLED, waits until every producer has returned and its argument is freed; then the group is gone. */
+void gt_producers_end(struct gt_producers *group);
+
 /* Runs produce(arg, queue, err) in a thread of its own; what it writes comes out of the stream. Where it
  * fails, the stream's last read fails with its error. free_arg(arg) (may be NULL) runs when produce has
- * returned. gt_stream_close() wakes the producer with GT_CANCELLED and does not wait for it. */
-struct gt_stream *gt_stream_from_thread(int (*produce)(void *arg, struct gt_queue *queue, struct gt_error *err),
+ * returned. gt_stream_close() wakes the producer with GT_CANCELLED and does not wait for it: what produce and
+ * free_arg use has to outlive them, which the group is for. */
+struct gt_stream *gt_stream_from_thread(struct gt_producers *group, int (*produce)(void *arg, struct gt_queue *queue, struct gt_error *err),
 					void *arg, void (*free_arg)(void *arg), struct gt_error *err);

@@ -83,6 +83,7 @@ int gt_engine_open(const struct gt_config *config, struct gt_engine **out, struc
 	struct gt_engine *engine = gt_xcalloc(1, sizeof *engine);
 	atomic_store(&engine->config, config);
 	pthread_rwlock_init(&engine->lock, NULL);
+	gt_producers_init(&engine->archives);
 	if (open_store(engine, config, err) < 0 || open_parts(engine, config, err) < 0 || gt_reconcile(engine, err) < 0) {
 		gt_engine_close(engine);
 		return -1;
@@ -134,6 +135,7 @@ void gt_engine_close(struct gt_engine *engine)
 	wake_waiters(engine);
 	if (engine->drivers)
 		gt_drivers_cancel(engine->drivers);
+	gt_producers_end(&engine->archives);
 	gt_timers_free(engine);
 	gt_monitor_free(engine);
 	gt_workers_free(engine);

@@ -123,7 +123,7 @@ static struct gt_stream *start_job(struct gt_container *ctr, struct gt_fsroot *r
 	job->ctr = gt_container_ref(ctr);
 	job->root = *root;
 	job->path = gt_xstrdup(path);
-	return gt_stream_from_thread(produce, job, free_job, err);
+	return gt_stream_from_thread(&ctr->engine->archives, produce, job, free_job, err);
 }
 
 struct gt_stream *gt_container_archive(struct gt_engine *engine, const char *ref, const char *path, json_t **stat, struct gt_error *err)

@@ -49,6 +49,7 @@ struct gt_engine {
 	char *shim_path, *init_path, *fs_helper;
 	char *engine_id;
 	atomic_bool closing;
+	struct gt_producers archives;   /* streams of files of containers */
 
 	pthread_rwlock_t lock;                  /* guards the maps below */
 	struct gt_map containers;               /* id -> struct gt_container */

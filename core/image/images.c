@@ -33,6 +33,7 @@ int gt_images_open(const struct gt_config *config, struct gt_store *store, struc
 	self->helper = gt_xasprintf("%s/gantry-fs", config->libexec_dir);
 	pthread_mutex_init(&self->lock, NULL);
 	pthread_cond_init(&self->changed, NULL);
+	gt_producers_init(&self->savers);
 	if (store_open(self, err) < 0) {
 		gt_images_close(self);
 		return gt_context(err, "open the images");
@@ -45,6 +46,7 @@ void gt_images_close(struct gt_images *images)
 {
 	if (!images)
 		return;
+	gt_producers_end(&images->savers);
 	struct gt_map_slot *slot;
 	for (size_t i = 0; (slot = gt_map_next(&images->images, &i)) != NULL;)
 		image_free(slot->value);

@@ -75,6 +75,7 @@ struct gt_images {
 	struct gt_map claims;                   /* chain -> itself: being unpacked or removed */
 	struct gt_map orphans;                  /* holder -> struct layer: holders of images that were removed by force */
 	size_t idle_layers;                     /* layers that count 0, see above */
+	struct gt_producers savers;             /* streams of save */
 };
 
 /* ---- reference.c ---- */

@@ -404,5 +404,5 @@ struct gt_stream *gt_image_save(struct gt_images *images, const struct gt_string
 		save_free(save);
 		return NULL;
 	}
-	return gt_stream_from_thread(produce, save, save_free, err);
+	return gt_stream_from_thread(&images->savers, produce, save, save_free, err);
 }

@@ -358,7 +358,9 @@ static void a_stream_delivers_all_bytes_and_then_the_error(void **state)
 	(void)state;
 	static int blocks = 2000;
 	struct gt_error err = { 0 };
-	struct gt_stream *stream = gt_stream_from_thread(produce, &blocks, NULL, &err);
+	struct gt_producers group;
+	gt_producers_init(&group);
+	struct gt_stream *stream = gt_stream_from_thread(&group, produce, &blocks, NULL, &err);
 	char bytes[4096];
 	ssize_t got, total = 0;
 	while ((got = gt_stream_read(stream, bytes, sizeof bytes, 1000, &err)) > 0)
@@ -367,6 +369,7 @@ static void a_stream_delivers_all_bytes_and_then_the_error(void **state)
 	assert_int_equal(got, -1);
 	assert_string_equal(err.message, "the source dried up");
 	gt_stream_close(stream);
+	gt_producers_end(&group);
 }
 
 static void finished(void *arg)
@@ -378,13 +381,45 @@ static void closing_a_stream_ends_its_producer(void **state)
 {
 	(void)state;
 	static int blocks = 1 << 30;
-	struct gt_stream *stream = gt_stream_from_thread(produce, &blocks, finished, NULL);
+	struct gt_producers group;
+	gt_producers_init(&group);
+	struct gt_stream *stream = gt_stream_from_thread(&group, produce, &blocks, finished, NULL);
 	char byte;
 	assert_int_equal(gt_stream_read(stream, &byte, 1, 1000, NULL), 1);
 	gt_stream_close(stream);
 	for (int i = 0; i < 1000 && __atomic_load_n(&blocks, __ATOMIC_ACQUIRE) != -1; i++)
 		usleep(1000);
-	assert_int_equal(blocks, -1);
+	assert_int_equal(__atomic_load_n(&blocks, __ATOMIC_ACQUIRE), -1);
+	gt_producers_end(&group);
+}
+
+static void finished_late(void *arg)
+{
+	usleep(50000);
+	finished(arg);
+}
+
+/* What a producer uses may go once its group has ended, even where a client still holds the stream and reads nothing. */
+static void the_end_of_a_group_waits_for_its_producers(void **state)
+{
+	(void)state;
+	static int blocks[2] = { 1 << 30, 1 << 30 };
+	struct gt_producers group;
+	struct gt_error err = { 0 };
+	char bytes[4096];
+	gt_producers_init(&group);
+	struct gt_stream *held = gt_stream_from_thread(&group, produce, &blocks[0], finished_late, NULL);
+	struct gt_stream *closed = gt_stream_from_thread(&group, produce, &blocks[1], finished_late, NULL);
+	gt_stream_close(closed);
+	gt_producers_end(&group);
+	assert_int_equal(blocks[0], -1);
+	assert_int_equal(blocks[1], -1);
+	ssize_t got;
+	while ((got = gt_stream_read(held, bytes, sizeof bytes, 1000, &err)) > 0)
+		;
+	assert_int_equal(got, -1);
+	assert_int_equal(err.kind, GT_CANCELLED);
+	gt_stream_close(held);
 }
 
 int main(void)
@@ -407,6 +442,7 @@ int main(void)
 		cmocka_unit_test(a_missing_program_is_an_error_of_spawn),
 		cmocka_unit_test(a_stream_delivers_all_bytes_and_then_the_error),
 		cmocka_unit_test(closing_a_stream_ends_its_producer),
+		cmocka_unit_test(the_end_of_a_group_waits_for_its_producers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
