@@ -79,8 +79,10 @@ $(BUILD)/bin/gantry: $(call objects,cli/main.c) $(call archive,cli) $(call archi
 	$(link) -pie -o $@ $^ -lsmartcols -lhttp_parser -ljansson -ldl -lpthread
 $(BUILD)/libexec/gantry-shim: $(call objects,core/shim/main.c) $(call archive,shim) $(call archive,runtime) $(call archive,base)
 	$(link) $(STATIC) -o $@ $^ -ljansson -lseccomp -lz
+# It runs in any image, so it needs nothing of one: static, and without sanitizers in every build.
+$(BUILD)/libexec/gantry-init: ALL_CFLAGS := $(filter-out -fsanitize=% -fno-sanitize-recover=% -DGT_SANITIZED=1,$(ALL_CFLAGS))
 $(BUILD)/libexec/gantry-init: $(call objects,$(call src_of,init))
-	$(link) $(STATIC) -o $@ $^
+	$(link) -static -o $@ $^
 $(BUILD)/libexec/gantry-fs: $(call objects,core/fshelper/main.c) $(call archive,fshelper) $(call archive,base)
 	$(link) -pie -o $@ $^ -Wl,--gc-sections -Wl,-Bstatic -larchive -Wl,-Bdynamic -lz -lbz2 -llzma -lzstd -lcap -ljansson -lpthread
 

@@ -178,6 +178,7 @@ static int decode_field(json_t *value, const struct gt_json_field *field, void *
 {
 	switch (field->type) {
 	case GT_JSON_STRING:
+	case GT_JSON_OPT_STRING:
 		if (!json_is_string(value))
 			return wrong_type(err, field->name, "a string");
 		free(*(char **)member);
@@ -239,6 +240,10 @@ static json_t *encode_field(const struct gt_json_field *field, const void *membe
 		const char *text = *(char *const *)member;
 		return text || !field->omit_empty ? json_string(text ? text : "") : NULL;
 	}
+	case GT_JSON_OPT_STRING: {
+		const char *text = *(char *const *)member;
+		return text ? json_string(text) : json_null();
+	}
 	case GT_JSON_INT:
 		return json_integer(*(const int64_t *)member);
 	case GT_JSON_BOOL:
@@ -292,6 +297,7 @@ void gt_json_release(const struct gt_json_field *fields, void *base)
 		void *member = (char *)base + field->offset;
 		switch (field->type) {
 		case GT_JSON_STRING:
+		case GT_JSON_OPT_STRING:
 			free(*(char **)member);
 			*(char **)member = NULL;
 			break;

@@ -47,6 +47,7 @@ json_t *gt_strings_to_json(const struct gt_strings *list);              /* null 
 /* The codec: one row per field. */
 enum gt_json_type {
 	GT_JSON_STRING,         /* char * (owned; NULL reads as "" and writes as "") */
+	GT_JSON_OPT_STRING,     /* char * (owned): NULL <-> null */
 	GT_JSON_INT,            /* int64_t */
 	GT_JSON_BOOL,           /* bool */
 	GT_JSON_OPT_INT,        /* struct gt_opt_int: null <-> not set */

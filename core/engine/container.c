@@ -46,6 +46,7 @@ struct gt_container *gt_container_new(struct gt_engine *engine, const char *id)
 	ctr->dir = gt_xasprintf("%s/containers/%s", config->root, id);
 	ctr->cgroup = gt_xasprintf("%s/%s", config->cgroup_parent, id);
 	pthread_mutex_init(&ctr->op, NULL);
+	pthread_mutex_init(&ctr->saving, NULL);
 	pthread_mutex_init(&ctr->lock, NULL);
 	gt_cond_init(&ctr->changed);
 	return ctr;
@@ -87,6 +88,7 @@ static void container_free(struct gt_container *ctr)
 	json_decref(ctr->networking);
 	json_decref(ctr->health);
 	pthread_mutex_destroy(&ctr->op);
+	pthread_mutex_destroy(&ctr->saving);
 	pthread_mutex_destroy(&ctr->lock);
 	pthread_cond_destroy(&ctr->changed);
 	free(ctr);

@@ -24,18 +24,39 @@ static json_t *definition_to_json(struct gt_container *ctr)
 static json_t *state_to_json(struct gt_container *ctr)
 {
 	LOCKED(&ctr->lock);
-	return json_pack("{s:s s:i s:I s:I s:i s:b s:s? s:I s:b s:o s:O?}", "Status", STATUS_WORDS[ctr->status], "Pid", (int)ctr->pid, "Started",
+	return json_pack("{s:s s:i s:I s:I s:i s:b s:s? s:I s:b s:b s:o s:O?}", "Status", STATUS_WORDS[ctr->status], "Pid", (int)ctr->pid, "Started",
 			 (json_int_t)ctr->started, "Finished", (json_int_t)ctr->finished, "ExitCode", ctr->exit_code, "OOM", ctr->oom,
 			 "Error", ctr->error, "RestartCount", (json_int_t)ctr->restart_count, "StopRequested", ctr->stop_requested,
-			 "Endpoints", gt_endpoints_to_json(ctr), "Health", ctr->health);
+			 "Unsettled", ctr->unsettled, "Endpoints", gt_endpoints_to_json(ctr), "Health", ctr->health);
 }
 
 int gt_container_save_state(struct gt_container *ctr, struct gt_error *err)
 {
+	LOCKED(&ctr->saving);
+	if (ctr->forgotten)
+		return 0;
 	AUTO_JSON json_t *state = state_to_json(ctr);
 	if (!state)
 		return gt_fail(err, GT_INTERNAL, "the state of container %s cannot be written as JSON", ctr->id);
 	return gt_store_put(ctr->engine->states, ctr->id, state, false, err);
+}
+
+static int set_unsettled(struct gt_container *ctr, bool unsettled, struct gt_error *err)
+{
+	pthread_mutex_lock(&ctr->lock);
+	ctr->unsettled = unsettled;
+	pthread_mutex_unlock(&ctr->lock);
+	return gt_container_save_state(ctr, err);
+}
+
+int gt_container_unsettle(struct gt_container *ctr, struct gt_error *err)
+{
+	return set_unsettled(ctr, true, err);
+}
+
+int gt_container_settle(struct gt_container *ctr, struct gt_error *err)
+{
+	return set_unsettled(ctr, false, err);
 }
 
 int gt_container_save(struct gt_container *ctr, struct gt_error *err)
@@ -48,11 +69,16 @@ int gt_container_save(struct gt_container *ctr, struct gt_error *err)
 	return gt_container_save_state(ctr, err);
 }
 
+/* The definition first: what says "removing" must not go before it. */
 int gt_container_forget(struct gt_container *ctr, struct gt_error *err)
 {
+	LOCKED(&ctr->saving);
+	if (gt_store_remove(ctr->engine->definitions, ctr->id, err) < 0)
+		return -1;
 	if (gt_store_remove(ctr->engine->states, ctr->id, err) < 0)
 		return -1;
-	return gt_store_remove(ctr->engine->definitions, ctr->id, err);
+	ctr->forgotten = true;
+	return 0;
 }
 
 /* ---- loading ---- */
@@ -100,7 +126,8 @@ static int read_state(struct gt_container *ctr, const json_t *state, struct gt_e
 	    gt_json_int(state, "Started", &ctr->started, err) < 0 || gt_json_int(state, "Finished", &ctr->finished, err) < 0 ||
 	    gt_json_int(state, "ExitCode", &code, err) < 0 || gt_json_bool(state, "OOM", &ctr->oom, err) < 0 ||
 	    read_string(state, "Error", &ctr->error, err) < 0 || gt_json_int(state, "RestartCount", &ctr->restart_count, err) < 0 ||
-	    gt_json_bool(state, "StopRequested", &ctr->stop_requested, err) < 0 || gt_json_object(state, "Health", &health, err) < 0)
+	    gt_json_bool(state, "StopRequested", &ctr->stop_requested, err) < 0 || gt_json_bool(state, "Unsettled", &ctr->unsettled, err) < 0 ||
+	    gt_json_object(state, "Health", &health, err) < 0)
 		return -1;
 	for (size_t i = 0; status && i < GT_COUNT(STATUS_WORDS); i++) {
 		if (strcmp(status, STATUS_WORDS[i]) == 0)

@@ -144,6 +144,9 @@ static void probe(struct gt_health *job)
 		note_result(job, code, entry, &changed);
 	pthread_mutex_unlock(&ctr->lock);
 	if (changed) {
+		struct gt_error unsaved = { 0 };
+		if (gt_container_save_state(ctr, &unsaved) < 0)
+			gt_warn("the health of a container could not be stored", "id", ctr->id, "error", unsaved.message);
 		AUTO_FREE char *action = gt_xasprintf("health_status: %s", changed);
 		gt_container_event(ctr, action, NULL);
 	}
@@ -184,8 +187,8 @@ void gt_health_started(struct gt_container *ctr)
 				   .start_period = setting(check, "StartPeriod", 0), .start_interval = setting(check, "StartInterval", DEFAULT_START_INTERVAL),
 				   .retries = setting(check, "Retries", DEFAULT_RETRIES) };
 	LOCKED(&ctr->lock);
-	json_decref(ctr->health);
-	ctr->health = json_pack("{s:s s:i s:[]}", "Status", "starting", "FailingStreak", 0, "Log");
+	if (!ctr->health)
+		ctr->health = json_pack("{s:s s:i s:[]}", "Status", "starting", "FailingStreak", 0, "Log");
 	ctr->health_job = job;
 	arm(job);
 }

@@ -6,7 +6,8 @@
  *                          across shim and driver calls, which have deadlines. One winner, the others wait or conflict.
  *   2. engine->networks lock, engine->volumes lock (their own structs: network.c, volume.c)
  *   3. engine->lock        the tables of containers and execs: look-ups and insertions alone, never held across a call that blocks
- *   4. container->lock     the fields of one container, short
+ *   4. container->saving   while the state of one container is stored
+ *   5. container->lock     the fields of one container, short
  * The monitor thread never takes `op`: it records the exit under container->lock and hands the clean-up to a worker, which takes `op`.
  */
 #pragma once
@@ -106,6 +107,8 @@ struct gt_container {
 	json_t *networking;                     /* NetworkingConfig as given to create; read by gt_endpoints_reserve */
 
 	pthread_mutex_t op;                     /* see above */
+	pthread_mutex_t saving;                 /* taken before lock: one writer of the stored state */
+	bool forgotten;                         /* under saving: nothing is stored any more */
 	pthread_mutex_t lock;                   /* guards all below */
 	pthread_cond_t changed;                 /* broadcast at each change of status, exit, removal */
 	int refs;                               /* atomic by __atomic builtins */
@@ -114,6 +117,7 @@ struct gt_container {
 	bool removed;                           /* out of the tables; the last reference frees it */
 	bool stop_requested;                    /* the user stopped it: restart policies keep quiet */
 	bool keep_at_exit;                      /* a restart is under way: AutoRemove waits; under op */
+	bool unsettled;                         /* see gt_container_unsettle() */
 	pid_t pid;
 	int64_t started, finished;              /* ns */
 	int exit_code;
@@ -160,8 +164,11 @@ int gt_container_insert(struct gt_container *ctr, const char *name, struct gt_er
 void gt_container_withdraw(struct gt_container *ctr);
 /* Writes definition (durable, but for containers with AutoRemove) and state. Caller holds op. */
 int gt_container_save(struct gt_container *ctr, struct gt_error *err);
-/* The state alone, without waiting for the disk: on every start and exit. Caller holds op. */
+/* The state alone, without waiting for the disk: on every start and exit. */
 int gt_container_save_state(struct gt_container *ctr, struct gt_error *err);
+/* Before and after a change of a living container's cgroup (limits, freezer): a daemon that finds it unsettled puts in force again what is stored. */
+int gt_container_unsettle(struct gt_container *ctr, struct gt_error *err);
+int gt_container_settle(struct gt_container *ctr, struct gt_error *err);
 /* Both documents gone. */
 int gt_container_forget(struct gt_container *ctr, struct gt_error *err);
 /* At start-up: every stored container into the tables. */
@@ -251,6 +258,8 @@ json_t *gt_spec_exec(struct gt_container *ctr, const struct gt_exec_wish *wish, 
 int gt_start_locked(struct gt_container *ctr, struct gt_error *err);
 int gt_stop_locked(struct gt_container *ctr, int signo, int timeout, struct gt_error *err);
 int gt_remove_locked(struct gt_container *ctr, bool force, bool volumes, struct gt_error *err);
+/* update.c: the limits that are asked for, put in force. */
+int gt_update_apply(struct gt_container *ctr, struct gt_error *err);
 
 /* ---- endpoint.c (networks of a container); callers hold ctr->op ---- */
 int gt_networks_open(struct gt_engine *engine, struct gt_error *err);   /* loads, makes the default networks bridge, host, none */
@@ -296,7 +305,7 @@ int gt_container_fsroot(struct gt_container *ctr, struct gt_fsroot *root, struct
 void gt_container_fsroot_free(struct gt_fsroot *root);
 
 /* ---- health.c ---- */
-void gt_health_started(struct gt_container *ctr);       /* after start; holds op */
+void gt_health_started(struct gt_container *ctr);       /* after start, or taken up again with the health it had; holds op */
 void gt_health_stopped(struct gt_container *ctr);       /* after exit */
 
 /* ---- exec.c, for health.c: runs a command inside and gathers at most `max` bytes of output; -1 on failure to start, GT_TIMEOUT past the deadline (killed). */

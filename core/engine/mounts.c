@@ -13,21 +13,21 @@
 
 static const struct gt_json_field FIELDS[] = {
 	GT_JSON_FIELD(GT_JSON_STRING, struct gt_container_mount, type, "Type"),
-	GT_JSON_FIELD(GT_JSON_STRING, struct gt_container_mount, name, "Name"),
-	GT_JSON_FIELD(GT_JSON_STRING, struct gt_container_mount, driver, "Driver"),
-	GT_JSON_FIELD(GT_JSON_STRING, struct gt_container_mount, source, "Source"),
+	GT_JSON_FIELD(GT_JSON_OPT_STRING, struct gt_container_mount, name, "Name"),
+	GT_JSON_FIELD(GT_JSON_OPT_STRING, struct gt_container_mount, driver, "Driver"),
+	GT_JSON_FIELD(GT_JSON_OPT_STRING, struct gt_container_mount, source, "Source"),
 	GT_JSON_FIELD(GT_JSON_STRING, struct gt_container_mount, destination, "Destination"),
-	GT_JSON_FIELD(GT_JSON_STRING, struct gt_container_mount, mode, "Mode"),
-	GT_JSON_FIELD(GT_JSON_STRING, struct gt_container_mount, propagation, "Propagation"),
+	GT_JSON_FIELD(GT_JSON_OPT_STRING, struct gt_container_mount, mode, "Mode"),
+	GT_JSON_FIELD(GT_JSON_OPT_STRING, struct gt_container_mount, propagation, "Propagation"),
 	GT_JSON_FIELD(GT_JSON_BOOL, struct gt_container_mount, rw, "RW"),
 	GT_JSON_FIELD(GT_JSON_BOOL, struct gt_container_mount, no_copy, "NoCopy"),
 	GT_JSON_FIELD(GT_JSON_BOOL, struct gt_container_mount, anonymous, "Anonymous"),
 	GT_JSON_FIELD(GT_JSON_BOOL, struct gt_container_mount, non_recursive, "NonRecursive"),
 	GT_JSON_FIELD(GT_JSON_BOOL, struct gt_container_mount, create_source, "CreateSource"),
-	GT_JSON_FIELD(GT_JSON_STRING, struct gt_container_mount, subpath, "Subpath"),
+	GT_JSON_FIELD(GT_JSON_OPT_STRING, struct gt_container_mount, subpath, "Subpath"),
 	GT_JSON_FIELD(GT_JSON_INT, struct gt_container_mount, tmpfs_size, "TmpfsSize"),
 	GT_JSON_FIELD(GT_JSON_INT, struct gt_container_mount, tmpfs_mode, "TmpfsMode"),
-	GT_JSON_FIELD(GT_JSON_STRING, struct gt_container_mount, tmpfs_options, "TmpfsOptions"),
+	GT_JSON_FIELD(GT_JSON_OPT_STRING, struct gt_container_mount, tmpfs_options, "TmpfsOptions"),
 	{ .name = NULL },
 };
 

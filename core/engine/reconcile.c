@@ -18,15 +18,30 @@
 
 /* ---- containers ---- */
 
+/* A daemon died while it changed the cgroup: what is stored is put in force again. */
+static int resettle(struct gt_container *ctr, struct gt_error *err)
+{
+	struct gt_cgroup *cgroup = NULL;
+	if (gt_update_apply(ctr, err) < 0 || gt_cgroup_open(ctr->cgroup, &cgroup, err) < 0)
+		return -1;
+	int rc = ctr->status == GT_PAUSED ? gt_cgroup_freeze(cgroup, err) : gt_cgroup_thaw(cgroup, err);
+	gt_cgroup_free(cgroup);
+	return rc < 0 ? -1 : gt_container_settle(ctr, err);
+}
+
 static int take_up(struct gt_container *ctr, struct gt_shim *shim, const struct gt_shim_state *state, struct gt_error *err)
 {
 	pthread_mutex_lock(&ctr->lock);
 	ctr->shim = shim;
 	ctr->pid = state->pid;
-	ctr->started = state->started;
+	if (!ctr->started) /* else it was stored before the process ran, and has been shown */
+		ctr->started = state->started;
 	if (ctr->status != GT_PAUSED)
 		ctr->status = GT_RUNNING;
 	pthread_mutex_unlock(&ctr->lock);
+	struct gt_error unsettled = { 0 };
+	if (ctr->unsettled && resettle(ctr, &unsettled) < 0)
+		gt_warn("what a container's cgroup should be could not be restored", "id", ctr->id, "error", unsettled.message);
 	if (gt_monitor_add(ctr, err) < 0)
 		return -1;
 	gt_health_started(ctr);

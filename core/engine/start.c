@@ -68,6 +68,7 @@ static int plumb(struct gt_container *ctr, struct gt_shim *shim, const struct gt
 	ctr->oom = false;
 	ctr->stop_requested = false;
 	free(take(ctr->error));
+	json_decref(take(ctr->health));
 	enum gt_status before = ctr->status;
 	ctr->status = GT_RUNNING; /* in the stored state; nobody sees the shim yet */
 	pthread_mutex_unlock(&ctr->lock);
@@ -183,18 +184,18 @@ int gt_container_start(struct gt_engine *engine, const char *ref, const char *de
 static int set_frozen(struct gt_container *ctr, bool frozen, struct gt_error *err)
 {
 	struct gt_cgroup *cgroup = NULL;
-	if (gt_cgroup_open(ctr->cgroup, &cgroup, err) < 0)
+	struct gt_error ignored = { 0 };
+	if (gt_container_unsettle(ctr, err) < 0 || gt_cgroup_open(ctr->cgroup, &cgroup, err) < 0)
 		return -1;
 	int rc = frozen ? gt_cgroup_freeze(cgroup, err) : gt_cgroup_thaw(cgroup, err);
 	gt_cgroup_free(cgroup);
-	if (rc < 0)
+	if (rc == 0) {
+		LOCKED(&ctr->lock);
+		ctr->status = frozen ? GT_PAUSED : GT_RUNNING;
+		pthread_cond_broadcast(&ctr->changed);
+	}
+	if (gt_container_settle(ctr, rc == 0 ? err : &ignored) < 0 || rc < 0)
 		return gt_context(err, "%s container %s", frozen ? "pause" : "unpause", ctr->id);
-	pthread_mutex_lock(&ctr->lock);
-	ctr->status = frozen ? GT_PAUSED : GT_RUNNING;
-	pthread_cond_broadcast(&ctr->changed);
-	pthread_mutex_unlock(&ctr->lock);
-	if (gt_container_save_state(ctr, err) < 0)
-		return -1;
 	gt_container_event(ctr, frozen ? "pause" : "unpause", NULL);
 	return 0;
 }

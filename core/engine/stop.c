@@ -32,7 +32,8 @@ static void thaw_if_paused(struct gt_container *ctr)
 	struct gt_error err = { 0 };
 	if (!paused)
 		return;
-	if (gt_cgroup_open(ctr->cgroup, &cgroup, &err) < 0 || gt_cgroup_thaw(cgroup, &err) < 0)
+	if (gt_container_unsettle(ctr, &err) < 0 || gt_cgroup_open(ctr->cgroup, &cgroup, &err) < 0 || gt_cgroup_thaw(cgroup, &err) < 0 ||
+	    gt_container_settle(ctr, &err) < 0)
 		gt_warn("a paused container could not be resumed for a signal", "id", ctr->id, "error", err.message);
 	gt_cgroup_free(cgroup);
 }

@@ -73,7 +73,7 @@ static int changed_host(const struct gt_container *ctr, const json_t *wish, stru
 	return 0;
 }
 
-static int apply(struct gt_container *ctr, struct gt_error *err)
+int gt_update_apply(struct gt_container *ctr, struct gt_error *err)
 {
 	struct gt_cgroup *cgroup = NULL;
 	AUTO_JSON json_t *resources = gt_spec_resources(ctr, err);
@@ -90,6 +90,24 @@ static void swap_host(struct gt_container *ctr, struct gt_host_config *host)
 	struct gt_host_config old = ctr->config.host;
 	ctr->config.host = *host;
 	*host = old;
+}
+
+/* Stored first, so that after a crash there is something to be put in force. */
+static int save_and_apply(struct gt_container *ctr, struct gt_error *err)
+{
+	if (!gt_container_is_running(ctr))
+		return gt_container_save(ctr, err);
+	return gt_container_unsettle(ctr, err) < 0 || gt_container_save(ctr, err) < 0 || gt_update_apply(ctr, err) < 0 ? -1 :
+															  gt_container_settle(ctr, err);
+}
+
+static void take_back(struct gt_container *ctr, struct gt_host_config *host)
+{
+	struct gt_error err = { 0 };
+	swap_host(ctr, host);
+	ctr->unsettled = false; /* the cgroup has put its old values back */
+	if (gt_container_save(ctr, &err) < 0)
+		gt_warn("a failed update of a container could not be taken back", "id", ctr->id, "error", err.message);
 }
 
 json_t *gt_container_update(struct gt_engine *engine, const char *ref, const json_t *body, struct gt_error *err)
@@ -109,10 +127,9 @@ json_t *gt_container_update(struct gt_engine *engine, const char *ref, const jso
 		rc = changed_host(ctr, wish, &host, warnings, err);
 	if (rc == 0) {
 		swap_host(ctr, &host);
-		if ((gt_container_is_running(ctr) && apply(ctr, err) < 0) || gt_container_save(ctr, err) < 0) {
-			swap_host(ctr, &host);
-			rc = -1;
-		}
+		rc = save_and_apply(ctr, err);
+		if (rc < 0)
+			take_back(ctr, &host);
 	}
 	gt_json_release(gt_host_config_fields, &host);
 	if (rc < 0) {

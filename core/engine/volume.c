@@ -39,20 +39,40 @@ static struct volume *volume_new(const char *name, const char *driver, const jso
 
 /* ---- on disk ---- */
 
-static int save(struct gt_volumes *volumes, const struct volume *volume, struct gt_error *err)
+/* pending: "create" or "remove" while the driver does it, for a daemon that has to go on with it; NULL: done, and to be kept. */
+static int save(struct gt_volumes *volumes, const struct volume *volume, const char *pending, struct gt_error *err)
 {
-	AUTO_JSON json_t *document = json_pack("{s:s s:s s:O s:O s:I s:b}", "Name", volume->name, "Driver", volume->driver, "Options", volume->options,
-					       "Labels", volume->labels, "Created", (json_int_t)volume->created, "Anonymous", volume->anonymous);
+	AUTO_JSON json_t *document = json_pack("{s:s s:s s:O s:O s:I s:b s:s?}", "Name", volume->name, "Driver", volume->driver, "Options", volume->options,
+					       "Labels", volume->labels, "Created", (json_int_t)volume->created, "Anonymous", volume->anonymous, "Pending",
+					       pending);
 	if (!document)
 		return gt_fail(err, GT_INVALID, "volume %s cannot be written as JSON", volume->name);
-	return gt_store_put(volumes->documents, volume->name, document, true, err);
+	return gt_store_put(volumes->documents, volume->name, document, !pending, err);
+}
+
+/* What a daemon had begun is brought to its end; drivers allow for the repetition. Where that fails, the volume is there as it is, and can be removed. */
+static bool complete(struct gt_engine *engine, struct volume *volume, const char *pending)
+{
+	struct gt_volumes *volumes = engine->volumes;
+	struct gt_error err = { 0 };
+	struct gt_driver *driver = gt_driver_find(engine->drivers, GANTRY_VOLUME, volume->driver, &err);
+	bool create = strcmp(pending, "create") == 0;
+	int rc = !driver ? -1 : create ? gt_vol_create(driver, volume->name, volume->options, &err) : gt_vol_remove(driver, volume->name, &err);
+	if (rc == 0)
+		rc = create ? save(volumes, volume, NULL, &err) : gt_store_remove(volumes->documents, volume->name, &err);
+	if (rc < 0)
+		gt_warn("a volume that was half made or half removed stays", "volume", volume->name, "error", err.message);
+	return create || rc < 0;
 }
 
 static int load_one(void *arg, const char *id, json_t *document)
 {
-	struct gt_volumes *volumes = arg;
-	const char *name = NULL, *driver = NULL;
+	struct gt_engine *engine = arg;
+	const char *name = NULL, *driver = NULL, *pending = NULL;
 	gt_json_string(document, "Name", &name, NULL);
+	gt_json_string(document, "Pending", &pending, NULL);
+	if (gt_map_get(&engine->volumes->map, id))
+		return 0; /* the directory is read while documents are replaced in it */
 	gt_json_string(document, "Driver", &driver, NULL);
 	if (!name || !driver || strcmp(name, id) || !gt_is_name(name)) {
 		gt_warn("a volume's document is not one and is passed over", "document", id);
@@ -61,7 +81,10 @@ static int load_one(void *arg, const char *id, json_t *document)
 	struct volume *volume = volume_new(name, driver, json_object_get(document, "Options"), json_object_get(document, "Labels"));
 	gt_json_int(document, "Created", &volume->created, NULL);
 	gt_json_bool(document, "Anonymous", &volume->anonymous, NULL);
-	gt_map_set(&volumes->map, volume->name, volume);
+	if (pending && !complete(engine, volume, pending))
+		volume_free(volume);
+	else
+		gt_map_set(&engine->volumes->map, volume->name, volume);
 	return 0;
 }
 
@@ -70,7 +93,7 @@ int gt_volumes_open(struct gt_engine *engine, struct gt_error *err)
 	struct gt_volumes *volumes = engine->volumes = gt_xcalloc(1, sizeof *volumes);
 	pthread_mutex_init(&volumes->lock, NULL);
 	volumes->documents = gt_store_collection(engine->store, "volumes", err);
-	return volumes->documents ? gt_store_each(volumes->documents, load_one, volumes, err) : -1;
+	return volumes->documents ? gt_store_each(volumes->documents, load_one, engine, err) : -1;
 }
 
 void gt_volumes_close(struct gt_engine *engine)
@@ -119,15 +142,15 @@ static struct volume *make(struct gt_engine *engine, const char *name, const cha
 		return NULL;
 	if (volumes->map.count >= MAX_VOLUMES)
 		return gt_fail_null(err, GT_TOO_LARGE, "there are %d volumes already: prune those that are not used", MAX_VOLUMES);
-	if (gt_vol_create(found, name, options, err) < 0) {
-		gt_context(err, "create %s", name);
-		return NULL;
-	}
 	struct volume *volume = volume_new(name, driver, options, labels);
 	volume->anonymous = anonymous;
-	if (save(volumes, volume, err) < 0) {
-		gt_vol_remove(found, name, NULL);
+	bool made = false;
+	if (save(volumes, volume, "create", err) < 0 || !(made = gt_vol_create(found, name, options, err) == 0) || save(volumes, volume, NULL, err) < 0) {
+		if (made)
+			gt_vol_remove(found, name, NULL);
+		gt_store_remove(volumes->documents, name, NULL);
 		volume_free(volume);
+		gt_context(err, "create %s", name);
 		return NULL;
 	}
 	gt_map_set(&volumes->map, name, volume);
@@ -206,7 +229,11 @@ static int unmake(struct gt_engine *engine, struct volume *volume, struct gt_err
 {
 	struct gt_volumes *volumes = engine->volumes;
 	struct gt_driver *driver = gt_driver_find(engine->drivers, GANTRY_VOLUME, volume->driver, err);
-	if (!driver || gt_vol_remove(driver, volume->name, err) < 0 || gt_store_remove(volumes->documents, volume->name, err) < 0)
+	if (!driver || save(volumes, volume, "remove", err) < 0 || gt_vol_remove(driver, volume->name, err) < 0) {
+		save(volumes, volume, NULL, NULL); /* it stays, and may be used again */
+		return gt_context(err, "remove %s", volume->name);
+	}
+	if (gt_store_remove(volumes->documents, volume->name, err) < 0)
 		return gt_context(err, "remove %s", volume->name);
 	gt_map_remove(&volumes->map, volume->name);
 	gt_event(engine, "volume", "destroy", volume->name, json_pack("{s:s}", "driver", volume->driver));

@@ -336,6 +336,15 @@ static void drop_stray_recipe(struct gt_images *images, const char *name)
 	unlinkat(images->recipes, name, 0);
 }
 
+static int drop_stray_meta(void *arg, const char *hex, json_t *document)
+{
+	struct gt_images *images = arg;
+	(void)document;
+	if (!gt_map_get(&images->images, hex))
+		gt_store_remove(images->meta, hex, NULL);
+	return 0;
+}
+
 static int open_below(struct gt_images *images, const char *path, int *fd, struct gt_error *err)
 {
 	int root = gt_store_dirfd(images->store);
@@ -352,7 +361,8 @@ static int load_all(struct loading *loading, struct gt_error *err)
 	    gt_store_each(images->layer_documents, load_layer, loading, err) < 0)
 		return -1;
 	tie_layers(loading);
-	if (each_file(images->configs, load_config, images, err) < 0 || load_refs(images, err) < 0)
+	if (each_file(images->configs, load_config, images, err) < 0 || load_refs(images, err) < 0 ||
+	    gt_store_each(images->meta, drop_stray_meta, images, err) < 0)
 		return -1;
 	remove_strays(loading);
 	layers_sweep(images);

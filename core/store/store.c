@@ -33,6 +33,22 @@ struct gt_store {
 	struct gt_collection *collections;
 };
 
+/* Temporary files of writes that a crash has cut (gt_replace_file): nobody writes here yet. */
+static void sweep(int dirfd)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	for (struct dirent *entry; dir && (entry = readdir(dir)) != NULL;) {
+		size_t len = strlen(entry->d_name);
+		if (entry->d_name[0] == '.' && len > 4 && !strcmp(entry->d_name + len - 4, ".tmp"))
+			unlinkat(dirfd, entry->d_name, 0);
+	}
+	if (dir)
+		closedir(dir);
+	else if (fd >= 0)
+		close(fd);
+}
+
 int gt_store_open(const char *root, bool fsync, struct gt_store **out, struct gt_error *err)
 {
 	if (gt_mkdirs(AT_FDCWD, root, 0711, err) < 0)
@@ -40,6 +56,7 @@ int gt_store_open(const char *root, bool fsync, struct gt_store **out, struct gt
 	AUTO_CLOSE int dirfd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dirfd < 0)
 		return gt_fail_errno(err, errno, "open the state directory %s", root);
+	sweep(dirfd);
 	struct gt_store *store = gt_xcalloc(1, sizeof *store);
 	store->root = gt_xstrdup(root);
 	store->dirfd = take_fd(dirfd);
@@ -89,6 +106,7 @@ struct gt_collection *gt_store_collection(struct gt_store *store, const char *na
 		gt_fail_errno(err, errno, "open %s/%s", store->root, name);
 		return NULL;
 	}
+	sweep(dirfd);
 	struct gt_collection *collection = gt_xcalloc(1, sizeof *collection);
 	collection->store = store;
 	collection->name = gt_xstrdup(name);
@@ -197,12 +215,6 @@ int gt_store_each(struct gt_collection *collection, int (*fn)(void *arg, const c
 	int stop = 0;
 	for (struct dirent *entry; !stop && (entry = readdir(dir)) != NULL;) {
 		size_t id_len;
-		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
-			continue;
-		if (entry->d_name[0] == '.') {  /* a temporary file of a write that was cut */
-			unlinkat(collection->dirfd, entry->d_name, 0);
-			continue;
-		}
 		if (!is_document(entry->d_name, &id_len))
 			continue;
 		struct gt_error why = { 0 };

@@ -24,7 +24,8 @@ void gt_store_close(struct gt_store *store);
 int gt_store_dirfd(const struct gt_store *store);               /* of root; the store's own */
 const char *gt_store_root(const struct gt_store *store);
 
-/* `name` may hold slashes ("images/refs"); the directory is made, mode 0700. Freed with the store. */
+/* `name` may hold slashes ("images/refs"); the directory is made, mode 0700. Temporary files that an earlier process left are removed. Freed with
+ * the store. */
 struct gt_collection *gt_store_collection(struct gt_store *store, const char *name, struct gt_error *err);
 
 /* id: [A-Za-z0-9._-]{1,128}, not beginning with a dot. durable = false leaves the fsyncs out: for what may be
@@ -35,7 +36,7 @@ int gt_store_put(struct gt_collection *collection, const char *id, const json_t 
 json_t *gt_store_get(struct gt_collection *collection, const char *id, struct gt_error *err);
 int gt_store_remove(struct gt_collection *collection, const char *id, struct gt_error *err);    /* absent: success */
 
-/* Calls fn for each readable document (borrowed); stops where it returns non-zero. Leftover temporary files are
- * removed. Only at start-up, before others use the collection. */
+/* Calls fn for each readable document (borrowed); stops where it returns non-zero. Only at start-up, before others
+ * use the collection; fn may put and remove documents, and may then see one again. */
 int gt_store_each(struct gt_collection *collection, int (*fn)(void *arg, const char *id, json_t *document), void *arg,
 		  struct gt_error *err);

@@ -11,6 +11,8 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
+pytest.register_assert_rewrite("crash", "harness")
+
 from harness import Daemon, build_debian_rootfs, require_root  # noqa: E402
 
 

@@ -1,79 +1,380 @@
-"""kill -9 of the daemon in the middle of each life-cycle step: nothing lost, nothing leaked."""
+"""kill -9 of the daemon in the middle of each life-cycle step: nothing lost, nothing leaked. How, tells crash.py."""
 
-import random
-import subprocess
+import io
+import os
+import signal
+import tarfile
 import threading
 import time
 
 import pytest
 
-from harness import IMAGE, wait_until
+from crash import STEPS, CrashingDaemon, build_library, step
+from harness import IMAGE, Daemon, wait_until
 
-# What a client does when the daemon dies under it. {n} is the round.
-STEPS = {
-    "create": [["create", "--name", "x1", "-v", "vol{n}:/v", IMAGE, "true"]],
-    "run": [["run", "--name", "x1", "-p", "8080:80", IMAGE, "true"]],
-    "run --rm": [["run", "--rm", "--name", "x1", "-v", "/anonymous", IMAGE, "true"]],
-    "start": [["create", "--name", "x1", "-p", "8080:80", IMAGE, "sleep", "100"], ["start", "x1"]],
-    "stop": [["run", "-d", "--name", "x1", IMAGE, "sleep", "100"], ["stop", "-t", "0", "x1"]],
-    "restart": [["run", "-d", "--name", "x1", IMAGE, "sleep", "100"], ["restart", "-t", "0", "x1"]],
-    "rm -f": [["run", "-d", "--name", "x1", "-v", "/anonymous", "-p", "8080:80", IMAGE, "sleep", "100"], ["rm", "-fv", "x1"]],
-    "exec": [["run", "-d", "--name", "x1", IMAGE, "sleep", "100"], ["exec", "x1", "sh", "-c", "sleep 0.05"]],
-    "commit": [["run", "--name", "x1", IMAGE, "sh", "-c", "echo > /f"], ["commit", "x1", "crash/img:{n}"]],
-    "rename": [["create", "--name", "x1", IMAGE, "true"], ["rename", "x1", "y1"]],
-    "network": [["network", "create", "net{n}"], ["run", "--rm", "--name", "x1", "--network", "net{n}", IMAGE, "true"], ["network", "rm", "net{n}"]],
-    "cp": [["create", "--name", "x1", IMAGE, "true"], ["cp", "/usr/bin/dpkg", "x1:/file"]],
-}
+# How many deaths each step is given; all there are with GT_CRASH_ROUNDS=all.
+ROUNDS = 10**6 if os.environ.get("GT_CRASH_ROUNDS") == "all" else int(os.environ.get("GT_CRASH_ROUNDS", "16"))
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_killed_in_the_middle(fresh_daemon, step):
-    d = fresh_daemon.start()
-    d.docker("run", "-d", "--name", "witness", "-p", "9999:80", IMAGE, "sh", "-c", "i=0; while true; do echo $i; i=$((i+1)); sleep 0.02; done")
-    witness = d.inspect("witness")["State"]["Pid"]
-    *before, last = STEPS[step]
-    chance = random.Random(step)
-    for n in range(6):
-        for command in before:
-            d.docker(*[word.format(n=n) for word in command])
-        client = d.popen("docker", *[word.format(n=n) for word in last], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(0.015 + chance.random() * 0.08)
-        d.kill9()
-        client.kill()
-        client.wait()
-        d.start()
-        # What there is, is whole: each container can be inspected, started or stopped, and removed.
-        assert d.inspect("witness")["State"]["Pid"] == witness
-        for container in d.json("GET", "/containers/json?all=1"):
-            if container["Names"] == ["/witness"]:
-                continue
-            info = d.inspect(container["Id"])
-            assert info["State"]["Status"] in ("created", "running", "exited", "dead"), info["State"]
-            if info["State"]["Status"] == "created":
-                d.api("POST", f"/containers/{container['Id']}/start")
-            response = d.api("DELETE", f"/containers/{container['Id']}?force=1&v=1")
-            assert response.status in (204, 404), response.body
-        for volume in d.json("GET", "/volumes")["Volumes"] or []:
-            assert d.api("DELETE", "/volumes/" + volume["Name"]).status == 204
-        for network in d.json("GET", "/networks"):
-            if network["Name"].startswith("net"):
-                assert d.api("DELETE", "/networks/" + network["Id"]).status == 204
-    d.docker("kill", "witness")
-    wait_until(lambda: d.state("witness") == "exited", what="the witness's exit")
-    numbers = [int(line) for line in d.docker("logs", "witness").out.split()]
-    assert numbers == list(range(len(numbers)))
-    d.remove_everything()
-    assert d.audit() == []
-    assert "8080" not in d.nft() and "9999" not in d.nft()
-    # Only the embedded image and what the commits made is stored.
-    for image in d.json("GET", "/images/json?all=1"):
-        for tag in image["RepoTags"] or []:
-            if tag.startswith("crash/"):
-                d.docker("run", "--rm", tag, "ls", "/f")
-                d.docker("rmi", tag)
-    usage = d.json("GET", "/system/df")
-    (image,) = d.json("GET", "/images/json?all=1")
-    assert usage["LayersSize"] == image["Size"]
+# ---- containers ----
+
+@step
+def create(c):
+    yield
+    body = {"Image": IMAGE, "Cmd": ["true"], "Volumes": {"/anonymous": {}}, "HostConfig": {"Binds": ["named:/v"]}}
+    done = c.ask("POST", "/containers/create?name=subject", body)
+    yield
+    assert c.names() == {"subject"} if done else c.names() <= {"subject"}
+
+
+@step
+def start(c):
+    c.create(Binds=["filled:/etc"], RestartPolicy={"Name": "no"})
+    yield
+    done = c.ask("POST", "/containers/subject/start")
+    yield
+    assert c.status() == "running" if done else c.status() in ("created", "running", "exited")
+    if c.status() == "running":
+        assert b"root" in c.daemon.docker("exec", "subject", "cat", "/etc/passwd").out.encode()
+
+
+@step
+def start_of_a_removing_one(c):
+    c.create(AutoRemove=True, command=("true",))
+    yield
+    c.ask("POST", "/containers/subject/start")
+    c.ask("POST", "/containers/subject/wait?condition=removed") if c.alive() else None
+    yield
+    wait_until(lambda: c.status() in (None, "running"), what="removal of a container with AutoRemove")
+
+
+@step
+def stop(c):
+    c.run(command=("sh", "-c", "trap 'exit 3' TERM; while true; do sleep 0.01; done"))
+    yield
+    done = c.ask("POST", "/containers/subject/stop?t=5")
+    yield
+    assert c.status() == "exited" if done else c.status() in ("running", "exited")
+
+
+@step
+def kill(c):
+    c.run()
+    yield
+    done = c.ask("POST", "/containers/subject/kill")
+    yield
+    if done:
+        assert c.daemon.inspect("subject")["State"]["ExitCode"] == 137
+    assert c.status() == "exited" if done else c.status() in ("running", "exited")
+
+
+@step
+def restart(c):
+    c.run()
+    yield
+    done = c.ask("POST", "/containers/subject/restart?t=0")
+    yield
+    assert c.status() == "running" if done else c.status() in ("running", "exited")
+
+
+@step
+def pause(c):
+    c.run()
+    yield
+    done = c.ask("POST", "/containers/subject/pause")
+    yield
+    assert c.status() == "paused" if done else c.status() in ("running", "paused")
+
+
+@step
+def unpause(c):
+    c.run()
+    c.must("POST", "/containers/subject/pause")
+    yield
+    done = c.ask("POST", "/containers/subject/unpause")
+    yield
+    assert c.status() == "running" if done else c.status() in ("running", "paused")
+
+
+@step
+def execute(c):
+    c.run()
+    yield
+    made = c.ask_json("POST", "/containers/subject/exec", {"Cmd": ["touch", "/made"]})
+    done = made and c.ask("POST", f"/exec/{made['Id']}/start", {"Detach": True})
+    yield
+    assert c.status() == "running"
+    assert c.daemon.docker("exec", "subject", "echo", "fine").out == "fine\n"
+    if done:
+        wait_until(lambda: c.daemon.docker("exec", "subject", "ls", "/made", check=False).code == 0, what="the exec's file")
+
+
+@step
+def rename(c):
+    c.create(command=("true",))
+    yield
+    done = c.ask("POST", "/containers/subject/rename?name=other")
+    yield
+    assert c.names() == {"other"} if done else c.names() in ({"subject"}, {"other"})
+
+
+@step
+def update(c):
+    c.run(Memory=64 << 20, MemorySwap=-1)
+    yield
+    done = c.ask("POST", "/containers/subject/update", {"Memory": 128 << 20, "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3}})
+    yield
+    host = c.daemon.inspect("subject")["HostConfig"]
+    assert (host["Memory"], host["RestartPolicy"]["Name"]) in ([(128 << 20, "on-failure")] if done else [(64 << 20, "no"), (128 << 20, "on-failure")])
+    assert c.cgroup_file("subject", "memory.limit_in_bytes", "memory.max") == str(host["Memory"])
+
+
+@step
+def remove(c):
+    c.run(command=("sh", "-c", "echo x > /file"), Binds=["/anonymous"])
+    c.must("POST", "/containers/subject/wait")
+    yield
+    done = c.ask("DELETE", "/containers/subject?v=1")
+    yield
+    assert c.status() is None if done else c.status() in (None, "exited")
+
+
+@step
+def remove_by_force(c):
+    c.run(Mounts=[{"Type": "volume", "Target": "/anonymous"}, {"Type": "tmpfs", "Target": "/t"}])
+    yield
+    done = c.ask("DELETE", "/containers/subject?force=1&v=1")
+    yield
+    assert c.status() is None if done else c.status() in (None, "exited", "running")
+
+
+@step
+def an_exit(c):
+    c.run(Binds=["named:/v"])
+    yield
+    c.kill_process("subject")
+    c.ask("POST", "/containers/subject/wait")
+    yield
+    state = c.daemon.inspect("subject")["State"]
+    assert (state["Status"], state["ExitCode"]) == ("exited", 137)
+
+
+@step
+def an_exit_with_auto_remove(c):
+    c.run(AutoRemove=True, Mounts=[{"Type": "volume", "Target": "/anonymous"}])
+    yield
+    c.kill_process("subject")
+    c.ask("POST", "/containers/subject/wait?condition=removed")
+    yield
+    assert c.status() is None
+
+
+@step
+def an_exit_with_a_restart(c):
+    c.run(RestartPolicy={"Name": "always"})
+    before = c.daemon.inspect("subject")["State"]["Pid"]
+    yield
+    c.kill_process("subject")
+    c.let_run(0.2)
+    yield
+    wait_until(lambda: c.status() == "running" and c.daemon.inspect("subject")["State"]["Pid"] != before, what="the restart")
+
+
+@step
+def copy_into(c):
+    c.create(command=("cat", "/d/file"))
+    yield
+    done = c.ask("PUT", "/containers/subject/archive?path=/", tar({"d/file": b"x" * 100000}), headers={"Content-Type": "application/x-tar"})
+    yield
+    if done:
+        c.must("POST", "/containers/subject/start")
+        c.must("POST", "/containers/subject/wait")
+        assert c.daemon.docker("logs", "subject").out == "x" * 100000
+
+
+@step
+def health(c):
+    body = {"Image": IMAGE, "Cmd": ["sleep", "1000"], "Healthcheck": {"Test": ["CMD", "true"], "Interval": 20_000_000, "Timeout": 5_000_000_000}}
+    c.must("POST", "/containers/create?name=subject", body)
+    c.must("POST", "/containers/subject/start")
+    yield
+    c.let_run(0.1)
+    yield
+    wait_until(lambda: c.daemon.inspect("subject")["State"]["Health"]["Status"] == "healthy", what="health")
+
+
+# ---- images, volumes, networks ----
+
+def tar(files):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return out.getvalue()
+
+
+@step
+def commit(c):
+    c.run(command=("sh", "-c", "echo new > /file; sleep 1000"))
+    wait_until(lambda: c.daemon.docker("exec", "subject", "cat", "/file", check=False).out == "new\n", what="the file")
+    yield
+    done = c.ask("POST", "/commit?container=subject&repo=crash/image&tag=1", {})
+    yield
+    assert c.status() == "running"
+    if done or c.has_image("crash/image:1"):
+        assert c.daemon.docker("run", "--rm", "crash/image:1", "cat", "/file").out == "new\n"
+
+
+def saved_image(c, cache={}):
+    """An image with two layers of its own, as `docker save` writes it."""
+    if not cache:
+        c.run("donor", ("sh", "-c", "mkdir /d; seq 1 1000 > /d/file"))
+        c.must("POST", "/containers/donor/wait")
+        c.must("POST", "/commit?container=donor&repo=crash/saved&tag=1", {})
+        cache["tar"] = c.daemon.api("GET", "/images/crash/saved:1/get").body
+        c.must("DELETE", "/containers/donor")
+        c.must("DELETE", "/images/crash/saved:1")
+    return cache["tar"]
+
+
+@step
+def load(c):
+    data = saved_image(c)
+    yield
+    done = c.ask("POST", "/images/load?quiet=1", data, headers={"Content-Type": "application/x-tar"})
+    yield
+    if done or c.has_image("crash/saved:1"):
+        assert c.daemon.docker("run", "--rm", "crash/saved:1", "tail", "-n1", "/d/file").out == "1000\n"
+
+
+@step
+def import_image(c):
+    yield
+    done = c.ask("POST", "/images/create?fromSrc=-&repo=crash/imported&tag=1", tar({"file": b"y" * 5000}), headers={"Content-Type": "application/x-tar"})
+    yield
+    assert c.has_image("crash/imported:1") or not done
+
+
+@step
+def remove_image(c):
+    c.must("POST", "/images/load?quiet=1", saved_image(c), headers={"Content-Type": "application/x-tar"})
+    yield
+    done = c.ask("DELETE", "/images/crash/saved:1")
+    yield
+    assert not (done and c.has_image("crash/saved:1"))
+    if c.has_image("crash/saved:1"):
+        assert c.daemon.docker("run", "--rm", "crash/saved:1", "tail", "-n1", "/d/file").out == "1000\n"
+
+
+@step
+def tag(c):
+    yield
+    done = c.ask("POST", f"/images/{IMAGE}/tag?repo=crash/tagged&tag=1")
+    yield
+    assert c.has_image("crash/tagged:1") or not done
+    if c.has_image("crash/tagged:1"):
+        c.must("DELETE", "/images/crash/tagged:1")
+
+
+@step
+def volume(c):
+    yield
+    done = c.ask("POST", "/volumes/create", {"Name": "kept", "Labels": {"a": "b"}})
+    gone = done and c.ask("DELETE", "/volumes/kept")
+    yield
+    volumes = c.daemon.json("GET", "/volumes")["Volumes"] or []
+    assert not (gone and volumes)
+    assert all(v["Labels"] == {"a": "b"} for v in volumes)
+
+
+@step
+def network(c):
+    c.run()
+    yield
+    steps = [("POST", "/networks/create", {"Name": "crash"}), ("POST", "/networks/crash/connect", {"Container": "subject"}),
+             ("POST", "/networks/crash/disconnect", {"Container": "subject"}), ("DELETE", "/networks/crash", None)]
+    done = 0
+    while done < len(steps) and c.ask(*steps[done]):
+        done += 1
+    yield
+    there = [n for n in c.daemon.json("GET", "/networks") if n["Name"] == "crash"]
+    connected = "crash" in c.daemon.inspect("subject")["NetworkSettings"]["Networks"]
+    assert bool(there) in [(False, True), (True,), (True,), (True, False), (False,)][done]
+    assert connected in [(False,), (False, True), (True, False), (False,), (False,)][done]
+    assert c.status() == "running"
+    if connected:
+        c.must("POST", "/networks/crash/disconnect", {"Container": "subject"})
+
+
+@step
+def run_with_a_port(c):
+    yield
+    body = {"Image": IMAGE, "Cmd": ["sleep", "1000"], "ExposedPorts": {"80/tcp": {}}, "HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "8080"}]}}}
+    done = c.ask("POST", "/containers/create?name=subject", body) and c.ask("POST", "/containers/subject/start")
+    yield
+    assert c.status() == "running" if done else c.status() in (None, "created", "running", "exited")
+
+
+# ---- the daemon ----
+
+@step
+def boot(c):
+    """The daemon dies while it takes up what another left behind."""
+    for name, host in {"runs": {}, "stopped": {}, "paused": {}, "ended": {}, "goes": {"AutoRemove": True}, "again": {"RestartPolicy": {"Name": "always"}}}.items():
+        c.run(name, **host)
+    c.create("fresh")
+    c.must("POST", "/containers/stopped/kill")
+    c.must("POST", "/containers/paused/pause")
+    pids = {name: c.daemon.inspect(name)["State"]["Pid"] for name in ("runs", "paused", "ended", "goes", "again")}
+    c.daemon.kill9()
+    for name in ("ended", "goes", "again"):
+        os.kill(pids[name], signal.SIGKILL)
+    c.await_shims(3)
+    yield
+    c.daemon.start(wait=False)
+    c.let_run(0.15)
+    yield
+    wait_until(lambda: c.status("again") == "running", what="the restart")
+    wait_until(lambda: c.status("goes") is None, what="the removal")
+    assert {name: c.status(name) for name in c.names()} == {"runs": "running", "stopped": "exited", "paused": "paused", "ended": "exited",
+                                                            "again": "running", "fresh": "created"}
+    assert c.daemon.inspect("ended")["State"]["ExitCode"] == 137
+    for name in ("runs", "paused"):
+        assert c.daemon.inspect(name)["State"]["Pid"] == pids[name]
+
+
+@pytest.fixture(scope="module")
+def library(workdir):
+    return build_library(workdir)
+
+
+@pytest.fixture(scope="module")
+def crashing(workdir, library):
+    """One daemon for all steps, and a new one after a failure."""
+    held = {}
+
+    def get():
+        if "c" not in held:
+            held["c"] = CrashingDaemon(Daemon(workdir), library)
+        return held["c"]
+
+    def drop():
+        if "c" in held:
+            held.pop("c").daemon.destroy()
+    get.drop = drop
+    yield get
+    drop()
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_killed_in_the_middle(crashing, name):
+    try:
+        crashing().sweep(name, ROUNDS)
+    except BaseException:
+        crashing.drop()
+        raise
 
 
 def test_a_killed_shim_ends_its_container_and_is_told(fresh_daemon):
@@ -82,8 +383,6 @@ def test_a_killed_shim_ends_its_container_and_is_told(fresh_daemon):
     pid = d.inspect("x1")["State"]["Pid"]
     with open(f"/proc/{pid}/status") as f:
         shim = next(int(line.split()[1]) for line in f if line.startswith("PPid:"))
-    import os
-    import signal
     os.kill(shim, signal.SIGKILL)
     wait_until(lambda: d.state("x1") == "exited", what="the exit")
     assert d.inspect("x1")["State"]["ExitCode"] != 0
