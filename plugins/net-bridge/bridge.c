@@ -1,0 +1,472 @@
+/*
+ * bridge.c - the network driver "bridge": containers on a Linux bridge of this host, with addresses from the engine, a masqueraded way out, and published ports
+ * by the kernel's own NAT.
+ *
+ * What each op does to the kernel is in the other files; bridge.h lists them. Here: the order of things, and what is undone when a step fails.
+ */
+#include "bridge.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- open, close ---- */
+
+static bool is_true(const struct gantry_host *host, const char *key)
+{
+	return strcmp(host->config(host, key), "true") == 0;
+}
+
+static void bridge_close(void *driver)
+{
+	struct bridge *self = driver;
+	vanish_close(self);
+	nat_close(self);
+	published_free_all(self);
+	while (self->networks)
+		network_forget(self, self->networks->id);
+	pthread_mutex_destroy(&self->lock);
+	free(self->by_port);
+	free(self);
+}
+
+static int bridge_open(const struct gantry_host *host, const char *driver_name, void **driver, struct gantry_error *err)
+{
+	(void)driver_name;
+	struct bridge *self = calloc(1, sizeof *self);
+	/* Pages of it that no port touches cost nothing. */
+	if (self)
+		self->by_port = calloc(PORT_COUNT, sizeof *self->by_port);
+	if (!self || !self->by_port || vanish_open(self) < 0) {
+		if (self)
+			free(self->by_port);
+		free(self);
+		return gantry_fail(err, GANTRY_E_INTERNAL, "out of memory");
+	}
+	pthread_mutex_init(&self->lock, NULL);
+	self->host = host;
+	self->ipv6 = access("/proc/sys/net/ipv6", F_OK) == 0;
+	self->mtu = (uint32_t)strtoul(host->config(host, "mtu"), NULL, 10);
+	self->icc = is_true(host, "icc");
+	self->masquerade = is_true(host, "masquerade");
+	self->ip_forward = is_true(host, "ip_forward");
+	if (nat_open(self, err) < 0) {
+		bridge_close(self);
+		return -1;
+	}
+	*driver = self;
+	return 0;
+}
+
+/* ---- networks ---- */
+
+static int allow_forwarding(const struct bridge *self, const struct network *network, struct gantry_error *err)
+{
+	if (!self->ip_forward || network->internal)
+		return 0;
+	if (network->ipv4 && sysctl_set("1", "ipv4", NULL, "ip_forward") < 0)
+		return gantry_fail_errno(err, GANTRY_E_INTERNAL, errno, "network %s: set net.ipv4.ip_forward (ip_forward = no leaves it alone)", network->name);
+	if (network->ipv6 && sysctl_set("1", "ipv6", "all", "forwarding") < 0)
+		return gantry_fail_errno(err, GANTRY_E_INTERNAL, errno, "network %s: set net.ipv6.conf.all.forwarding (ip_forward = no leaves it alone)",
+					 network->name);
+	return 0;
+}
+
+static int make_link(struct bridge *self, struct network *network, bool *made, struct gantry_error *err)
+{
+	const struct network *other = network_by_bridge(self, network->bridge);
+	if (other && strcmp(other->id, network->id) != 0)
+		return gantry_fail(err, GANTRY_E_CONFLICT, "network %s: bridge %s is network %s's", network->name, network->bridge, other->name);
+	if (allow_forwarding(self, network, err) < 0)
+		return -1;
+	return bridge_ensure(self, network, made, err);
+}
+
+/* With the link made. Takes the record over. */
+static int enter_network(struct bridge *self, struct network *network, bool made, struct gantry_error *err)
+{
+	bool known = network_find(self, network->id) != NULL;
+	network_insert(self, network);
+	/* Before the first reconcile() the tables are an earlier life's, with ports that carry traffic: they are replaced when all is known. */
+	if (!self->built || (known ? nat_rebuild(self, err) : nat_add_network(self, network, err)) == 0)
+		return 0;
+	if (made)
+		bridge_remove(network, NULL);
+	if (!known)
+		network_forget(self, network->id);
+	return -1;
+}
+
+static int bridge_network_create(void *driver, const struct gantry_call *call, const struct gantry_network *wanted, struct gantry_error *err)
+{
+	struct bridge *self = driver;
+	bool made = false;
+	(void)call;
+	struct network *network = malloc(sizeof *network);
+	if (!network)
+		return gantry_fail(err, GANTRY_E_INTERNAL, "out of memory");
+	if (network_read(self, wanted, network, err) < 0) {
+		free(network);
+		return -1;
+	}
+	pthread_mutex_lock(&self->lock);
+	int rc = make_link(self, network, &made, err);
+	if (rc < 0)
+		free(network);
+	else
+		rc = enter_network(self, network, made, err);
+	pthread_mutex_unlock(&self->lock);
+	return rc;
+}
+
+static int bridge_network_remove(void *driver, const struct gantry_call *call, const char *network_id, struct gantry_error *err)
+{
+	struct bridge *self = driver;
+	(void)call;
+	pthread_mutex_lock(&self->lock);
+	struct network *network = network_find(self, network_id);
+	int rc = network ? bridge_remove(network, err) : 0;
+	if (network && rc == 0) {
+		struct network gone = *network;
+		network_forget(self, network_id);
+		rc = self->built ? nat_remove_network(self, &gone, err) : 0;
+	}
+	pthread_mutex_unlock(&self->lock);
+	return rc;
+}
+
+/* ---- endpoints ---- */
+
+static int read_one(const char *text, int family, bool with_prefix, struct address *to, const char *what, struct gantry_error *err)
+{
+	if (text[0] && address_parse(text, family, with_prefix, to) < 0)
+		return gantry_fail(err, GANTRY_E_INVALID, "\"%.64s\" is no %s", text, what);
+	return 0;
+}
+
+static int read_plug(const struct bridge *self, const struct network *network, const struct gantry_endpoint *endpoint, struct plug *plug,
+		     struct gantry_error *err)
+{
+	*plug = (struct plug){ .self = self, .network = network, .default_route = endpoint->default_route && !network->internal };
+	if (endpoint->options.count)
+		return gantry_fail(err, GANTRY_E_INVALID, "network %s: unknown endpoint option \"%.64s\" (this driver has none)", network->name,
+				   endpoint->options.items[0].key);
+	if (!endpoint->ifname || !ifname_valid(endpoint->ifname))
+		return gantry_fail(err, GANTRY_E_INVALID, "network %s: \"%.32s\" cannot name a container's interface: use up to 15 of [A-Za-z0-9_.-]",
+				   network->name, endpoint->ifname ? endpoint->ifname : "");
+	snprintf(plug->ifname, sizeof plug->ifname, "%s", endpoint->ifname);
+	host_end_name(endpoint->id, plug->host_end);
+	if (read_one(endpoint->ipv4, AF_INET, true, &plug->ipv4, "IPv4 address with a prefix", err) < 0 ||
+	    read_one(endpoint->ipv6, AF_INET6, true, &plug->ipv6, "IPv6 address with a prefix", err) < 0 ||
+	    read_one(endpoint->gateway4, AF_INET, false, &plug->gateway4, "IPv4 address of a gateway", err) < 0 ||
+	    read_one(endpoint->gateway6, AF_INET6, false, &plug->gateway6, "IPv6 address of a gateway", err) < 0)
+		return -1;
+	if (plug->ipv6.family && !self->ipv6)
+		return gantry_fail(err, GANTRY_E_UNSUPPORTED, "network %s: this kernel has no IPv6", network->name);
+	if (endpoint->mac[0] && mac_parse(endpoint->mac, plug->mac) < 0)
+		return gantry_fail(err, GANTRY_E_INVALID, "network %s: \"%.17s\" is no MAC address of a single interface", network->name, endpoint->mac);
+	if (!endpoint->mac[0] && mac_derive(&plug->ipv4, plug->mac) < 0)
+		return gantry_fail_errno(err, GANTRY_E_INTERNAL, errno, "get random bytes");
+	return 0;
+}
+
+/* With the lock held: what a join needs of the records, copied, and the tables and the bridge there, whoever removed them. */
+static int prepare_join(struct bridge *self, const struct gantry_endpoint *endpoint, struct network *network, bool *hairpin, struct gantry_error *err)
+{
+	bool made;
+	struct network *found = id_valid(endpoint->id) ? network_find(self, endpoint->network_id) : NULL;
+	if (!found)
+		return gantry_fail(err, GANTRY_E_NOT_FOUND, "endpoint %.12s: the driver knows no network %.12s", endpoint->id, endpoint->network_id);
+	if (!if_nametoindex(found->bridge) && bridge_ensure(self, found, &made, err) < 0)
+		return -1;
+	*network = *found;
+	*hairpin = published_find(self, endpoint->id) != NULL;
+	return nat_ensure(self, err);
+}
+
+static int bridge_join(void *driver, const struct gantry_call *call, struct gantry_endpoint *endpoint, int netns_fd, struct gantry_error *err)
+{
+	struct bridge *self = driver;
+	struct network network;
+	struct plug plug;
+	bool hairpin = false;
+	(void)call;
+	pthread_mutex_lock(&self->lock);
+	int rc = prepare_join(self, endpoint, &network, &hairpin, err);
+	pthread_mutex_unlock(&self->lock);
+	if (rc < 0 || read_plug(self, &network, endpoint, &plug, err) < 0)
+		return -1;
+	plug.hairpin = hairpin;
+	if (link_join(&plug, netns_fd, err) < 0)
+		return -1;
+	mac_format(plug.mac, endpoint->mac);
+	snprintf(endpoint->host_ifname, sizeof endpoint->host_ifname, "%s", plug.host_end);
+	endpoint->mtu = network.mtu;
+	if (!plug.default_route)
+		endpoint->gateway4[0] = endpoint->gateway6[0] = '\0';
+	return 0;
+}
+
+/* ---- ports ---- */
+
+/* With the lock held. *forget: a copy for conntrack_forget(), where there is something to forget. */
+static int unpublish(struct bridge *self, const char *endpoint_id, struct published **forget, struct gantry_error *err)
+{
+	struct published *published = published_find(self, endpoint_id);
+	*forget = NULL;
+	if (!published)
+		return 0;
+	published_forget(self, published);
+	int rc = self->built ? nat_unpublish(self, published, err) : 0;
+	/* Its sockets go after the tables' entries: nothing of the host's ever sees the container's traffic. */
+	*forget = published;
+	return rc;
+}
+
+static int bridge_unpublish(void *driver, const struct gantry_call *call, const char *network_id, const char *endpoint_id, struct gantry_error *err)
+{
+	struct bridge *self = driver;
+	struct published *gone;
+	(void)call;
+	(void)network_id;
+	pthread_mutex_lock(&self->lock);
+	int rc = unpublish(self, endpoint_id, &gone, err);
+	pthread_mutex_unlock(&self->lock);
+	if (gone && published_has_udp(gone))
+		conntrack_forget(gone);
+	published_free(gone);
+	return rc;
+}
+
+static int bridge_leave(void *driver, const struct gantry_call *call, const char *network_id, const char *endpoint_id, int netns_fd,
+			struct gantry_error *err)
+{
+	char host_end[IFNAMSIZ];
+	if (!id_valid(endpoint_id))
+		return gantry_fail(err, GANTRY_E_INVALID, "an endpoint's id must be 64 hexadecimal digits");
+	if (bridge_unpublish(driver, call, network_id, endpoint_id, err) < 0)
+		return -1;
+	host_end_name(endpoint_id, host_end);
+	return netns_fd < 0 ? vanish_expect(driver, host_end, err) : link_leave(host_end, err);
+}
+
+/* With the lock held. Takes `published` over where it succeeds. */
+static int publish(struct bridge *self, struct published *published, struct gantry_error *err)
+{
+	char host_end[IFNAMSIZ];
+	host_end_name(published->endpoint_id, host_end);
+	if (nat_ensure(self, err) < 0 || published_hold(self, published, false, err) < 0 || published_insert(self, published, err) < 0)
+		return -1;
+	if (nat_publish(self, published, err) == 0) {
+		if (link_hairpin(host_end, err) == 0)
+			return 0;
+		struct gantry_error ignored = { .size = sizeof ignored };
+		published_forget(self, published);
+		(void)nat_unpublish(self, published, &ignored);
+		return -1;
+	}
+	published_forget(self, published);
+	return -1;
+}
+
+static int bridge_publish(void *driver, const struct gantry_call *call, const struct gantry_endpoint *endpoint, const struct gantry_port *ports,
+			  size_t port_count, size_t port_size, struct gantry_error *err)
+{
+	struct bridge *self = driver;
+	(void)call;
+	if (!id_valid(endpoint->id))
+		return gantry_fail(err, GANTRY_E_INVALID, "an endpoint's id must be 64 hexadecimal digits");
+	if (port_count > PORT_COUNT)
+		return gantry_fail(err, GANTRY_E_INVALID, "%zu ports are too many; at most %d can be published", port_count, PORT_COUNT);
+	pthread_mutex_lock(&self->lock);
+	const struct network *network = network_find(self, endpoint->network_id);
+	const struct published *before = published_find(self, endpoint->id);
+	struct published *published = NULL;
+	int rc = -1;
+	if (!network)
+		gantry_fail(err, GANTRY_E_NOT_FOUND, "endpoint %.12s: the driver knows no network %.12s", endpoint->id, endpoint->network_id);
+	else
+		published = published_read(network, endpoint, ports, port_size, NULL, port_count, err);
+	bool again = published && before && published_same(before, published);
+	if (again)
+		rc = nat_ensure(self, err);
+	else if (published && before)
+		gantry_fail(err, GANTRY_E_CONFLICT, "endpoint %.12s has other ports published already", endpoint->id);
+	else if (published)
+		rc = port_count ? publish(self, published, err) : 0;
+	bool kept = rc == 0 && !again && port_count;
+	pthread_mutex_unlock(&self->lock);
+	if (kept && published_has_udp(published))
+		conntrack_forget(published);
+	if (!kept)
+		published_free(published);
+	return rc;
+}
+
+/* ---- reconcile ---- */
+
+/* The indices of all ports, those of one endpoint together: of endpoint i from starts[i] on, up to starts[i + 1]. */
+static int group_ports(const uint32_t *port_owner, size_t port_count, size_t endpoint_count, uint32_t **picks, uint32_t **starts)
+{
+	*starts = calloc(endpoint_count + 2, sizeof **starts);
+	*picks = calloc(port_count + 1, sizeof **picks);
+	if (!*starts || !*picks)
+		return -1;
+	uint32_t *ends = *starts + 1;
+	for (size_t i = 0; i < port_count; i++) {
+		if (port_owner[i] < endpoint_count)
+			ends[port_owner[i] + 1]++;
+	}
+	for (size_t i = 1; i <= endpoint_count; i++)
+		ends[i] += ends[i - 1];
+	/* ends[i] is where endpoint i begins; it moves on to where it ends, which is where i + 1 begins: then starts[] is right. */
+	for (size_t i = 0; i < port_count; i++) {
+		if (port_owner[i] < endpoint_count)
+			(*picks)[ends[port_owner[i]]++] = (uint32_t)i;
+	}
+	return 0;
+}
+
+/* What cannot be is a warning: the other endpoints' ports are to work. */
+static void restore_ports(struct bridge *self, const struct gantry_endpoint *endpoint, const struct gantry_port *ports, size_t size, const uint32_t *picks,
+			  size_t count)
+{
+	struct gantry_error why = { .size = sizeof why };
+	const struct network *network = id_valid(endpoint->id) ? network_find(self, endpoint->network_id) : NULL;
+	struct published *before = published_find(self, endpoint->id);
+	struct published *published = network ? published_read(network, endpoint, ports, size, picks, count, &why) : NULL;
+	if (before && published && published_same(before, published)) {
+		before->told = true;
+		published_free(published);
+		return;
+	}
+	if (before) {
+		published_forget(self, before);
+		published_free(before);
+	}
+	if (published && published_hold(self, published, true, &why) == 0 && published_insert(self, published, &why) == 0) {
+		published->told = true;
+		return;
+	}
+	LOG_WARN(self, "ports of endpoint %.12s are not published: %s", endpoint->id, network ? why.message : "its network is not known");
+	published_free(published);
+}
+
+struct untold {
+	struct published *list[64];
+	unsigned count;
+};
+
+static void note_untold(struct published *published, void *arg)
+{
+	struct untold *untold = arg;
+	if (!published->told && untold->count < sizeof untold->list / sizeof untold->list[0])
+		untold->list[untold->count++] = published;
+}
+
+static void clear_told(struct published *published, void *arg)
+{
+	(void)arg;
+	published->told = false;
+}
+
+/* A tree cannot be changed while it is walked. */
+static void drop_untold(struct bridge *self)
+{
+	struct untold untold;
+	do {
+		untold.count = 0;
+		published_each(self, note_untold, &untold);
+		for (unsigned i = 0; i < untold.count; i++) {
+			published_forget(self, untold.list[i]);
+			published_free(untold.list[i]);
+		}
+	} while (untold.count);
+}
+
+static void restore_bridges(struct bridge *self)
+{
+	struct gantry_error why = { .size = sizeof why };
+	bool made;
+	for (struct network *network = self->networks; network; network = network->next) {
+		if (!if_nametoindex(network->bridge) && bridge_ensure(self, network, &made, &why) < 0)
+			LOG_WARN(self, "network %s: %s", network->name, why.message);
+	}
+}
+
+static int bridge_reconcile(void *driver, const struct gantry_call *call, const struct gantry_endpoint *endpoints, size_t endpoint_count,
+			    size_t endpoint_size, const struct gantry_port *ports, const uint32_t *port_owner, size_t port_count, size_t port_size,
+			    struct gantry_error *err)
+{
+	struct bridge *self = driver;
+	uint32_t *picks = NULL, *starts = NULL;
+	(void)call;
+	if (group_ports(port_owner, port_count, endpoint_count, &picks, &starts) < 0) {
+		free(picks);
+		free(starts);
+		return gantry_fail(err, GANTRY_E_INTERNAL, "out of memory");
+	}
+	pthread_mutex_lock(&self->lock);
+	restore_bridges(self);
+	published_each(self, clear_told, NULL);
+	for (size_t i = 0; i < endpoint_count; i++) {
+		const char *item = (const char *)endpoints + i * endpoint_size;
+		if (starts[i + 1] > starts[i])
+			restore_ports(self, (const struct gantry_endpoint *)(const void *)item, ports, port_size, picks + starts[i], starts[i + 1] - starts[i]);
+	}
+	drop_untold(self);
+	int rc = nat_rebuild(self, err);
+	if (rc == 0)
+		rc = sweep_links(self, endpoints, endpoint_count, endpoint_size, err);
+	pthread_mutex_unlock(&self->lock);
+	free(picks);
+	free(starts);
+	return rc;
+}
+
+/* ---- descriptor ---- */
+
+static const struct gantry_network_ops ops = {
+	.size = sizeof(struct gantry_network_ops),
+	.open = bridge_open,
+	.close = bridge_close,
+	.network_create = bridge_network_create,
+	.network_remove = bridge_network_remove,
+	.endpoint_join = bridge_join,
+	.endpoint_leave = bridge_leave,
+	.publish = bridge_publish,
+	.unpublish = bridge_unpublish,
+	.reconcile = bridge_reconcile,
+};
+
+#define KEY(type_, name_, default_, doc_) \
+	{ .size = sizeof(struct gantry_key), .type = (type_), .name = (name_), .default_value = (default_), .doc = (doc_) }
+
+static const struct gantry_key keys[] = {
+	{ .size = sizeof(struct gantry_key), .type = GANTRY_KEY_INT, .name = "mtu", .default_value = "1500", .min = 68, .max = 65535,
+	  .doc = "MTU of networks whose options name none" },
+	KEY(GANTRY_KEY_BOOL, "icc", "yes", "containers of one network reach each other, unless the network's options say otherwise"),
+	KEY(GANTRY_KEY_BOOL, "masquerade", "yes", "containers go out under the host's address, unless the network's options say otherwise"),
+	KEY(GANTRY_KEY_BOOL, "ip_forward", "yes", "set the kernel's net.ipv4.ip_forward, and net.ipv6.conf.all.forwarding for networks with IPv6"),
+};
+
+static const struct gantry_driver drivers[] = {
+	{ .size = sizeof(struct gantry_driver), .kind = GANTRY_NETWORK, .name = "bridge",
+	  .capabilities = GANTRY_NET_PUBLISH | GANTRY_NET_INTERNAL, .ops = &ops },
+};
+
+GANTRY_PLUGIN_EXPORT = {
+	.size = sizeof(struct gantry_plugin),
+	.abi_major = GANTRY_ABI_MAJOR,
+	.abi_minor = GANTRY_ABI_MINOR,
+	.name = "net-bridge",
+	.version = GANTRY_VERSION,
+	.description = "networks of this host: Linux bridges, and published ports through nftables",
+	.keys = keys,
+	.key_count = sizeof keys / sizeof keys[0],
+	.key_size = sizeof keys[0],
+	.drivers = drivers,
+	.driver_count = 1,
+	.driver_size = sizeof drivers[0],
+};

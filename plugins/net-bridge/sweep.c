@@ -1,0 +1,140 @@
+/*
+ * sweep.c - finds our links by their names and removes those that nothing known owns; what a crash, or a bridge's removal by hand, has parted from its bridge is
+ * put back.
+ */
+#include "bridge.h"
+
+#include <errno.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct wanted {
+	char host_end[IFNAMSIZ];
+	const struct network *network;
+};
+
+struct sweep {
+	struct bridge *self;
+	struct wanted *wanted;
+	size_t wanted_count;
+	struct link *ours;              /* all our links there are */
+	size_t count, room;
+	bool out_of_memory;
+};
+
+static int compare(const void *a, const void *b)
+{
+	return strcmp(((const struct wanted *)a)->host_end, ((const struct wanted *)b)->host_end);
+}
+
+static bool starts_with(const char *text, const char *prefix)
+{
+	return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+static bool is_host_end(const struct link *link)
+{
+	return starts_with(link->name, HOST_END_PREFIX) && strcmp(link->kind, "veth") == 0;
+}
+
+static bool is_bridge(const struct link *link)
+{
+	return strcmp(link->kind, "bridge") == 0 && (starts_with(link->name, BRIDGE_PREFIX) || starts_with(link->alias, BRIDGE_ALIAS));
+}
+
+static int note_link(void *arg, struct nlmsghdr *answer)
+{
+	struct sweep *sweep = arg;
+	struct link link;
+	if (answer->nlmsg_type != RTM_NEWLINK)
+		return 0;
+	link_read(answer, &link);
+	if (!is_host_end(&link) && !is_bridge(&link))
+		return 0;
+	if (sweep->count == sweep->room) {
+		size_t room = sweep->room ? sweep->room * 2 : 64;
+		struct link *more = realloc(sweep->ours, room * sizeof *more);
+		if (!more) {
+			sweep->out_of_memory = true;
+			return 1;
+		}
+		sweep->ours = more;
+		sweep->room = room;
+	}
+	sweep->ours[sweep->count++] = link;
+	return 0;
+}
+
+static int read_links(struct sweep *sweep, struct nl_sock *sock, struct gantry_error *err)
+{
+	struct ifinfomsg header = { .ifi_family = AF_UNSPEC };
+	struct nl_msg *request = nlmsg_alloc_simple(RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP);
+	if (request && (nlmsg_append(request, &header, sizeof header, NLMSG_ALIGNTO) < 0 || nla_put_u32(request, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS) < 0)) {
+		nlmsg_free(request);
+		request = NULL;
+	}
+	if (netlink_ask(sock, request, note_link, sweep) < 0)
+		return gantry_fail_errno(err, GANTRY_E_INTERNAL, errno, "read the host's links");
+	return sweep->out_of_memory ? gantry_fail(err, GANTRY_E_INTERNAL, "out of memory") : 0;
+}
+
+static int put_on_bridge(struct nl_sock *sock, const struct link *link, const struct network *network, struct gantry_error *err)
+{
+	struct batch batch;
+	int bridge = (int)if_nametoindex(network->bridge);
+	struct ifinfomsg header = { .ifi_family = AF_UNSPEC, .ifi_index = link->ifindex };
+	if (!bridge || link->master == bridge)
+		return 0;
+	batch_begin(&batch, sock);
+	message(&batch, "put a container's link back on its bridge", RTM_SETLINK, 0, &header, sizeof header);
+	put_u32(&batch, IFLA_MASTER, (uint32_t)bridge);
+	return batch_run(&batch, err);
+}
+
+static int settle(const struct sweep *sweep, struct nl_sock *sock, const struct link *link, struct gantry_error *err)
+{
+	struct wanted key = { 0 };
+	if (is_bridge(link))
+		return network_by_bridge(sweep->self, link->name) ? 0 : link_delete(sock, link->ifindex, err);
+	memcpy(key.host_end, link->name, sizeof key.host_end);
+	const struct wanted *found = bsearch(&key, sweep->wanted, sweep->wanted_count, sizeof key, compare);
+	return found ? put_on_bridge(sock, link, found->network, err) : link_delete(sock, link->ifindex, err);
+}
+
+static int read_wanted(struct sweep *sweep, const struct gantry_endpoint *endpoints, size_t count, size_t size, struct gantry_error *err)
+{
+	const char *item = (const char *)endpoints;
+	sweep->wanted = calloc(count + 1, sizeof *sweep->wanted);
+	if (!sweep->wanted)
+		return gantry_fail(err, GANTRY_E_INTERNAL, "out of memory");
+	for (size_t i = 0; i < count; i++, item += size) {
+		const struct gantry_endpoint *endpoint = (const struct gantry_endpoint *)(const void *)item;
+		const struct network *network = id_valid(endpoint->id) ? network_find(sweep->self, endpoint->network_id) : NULL;
+		if (!network)
+			continue;
+		host_end_name(endpoint->id, sweep->wanted[sweep->wanted_count].host_end);
+		sweep->wanted[sweep->wanted_count++].network = network;
+	}
+	qsort(sweep->wanted, sweep->wanted_count, sizeof *sweep->wanted, compare);
+	return 0;
+}
+
+int sweep_links(struct bridge *self, const struct gantry_endpoint *endpoints, size_t count, size_t size, struct gantry_error *err)
+{
+	struct sweep sweep = { .self = self };
+	struct nl_sock *sock = netlink_open(NETLINK_ROUTE, err);
+	int rc = sock ? read_wanted(&sweep, endpoints, count, size, err) : -1;
+	if (rc == 0)
+		rc = read_links(&sweep, sock, err);
+	/* One that resists does not keep the others. */
+	for (size_t i = 0; rc == 0 && i < sweep.count; i++) {
+		if (settle(&sweep, sock, &sweep.ours[i], err) < 0)
+			LOG_WARN(self, "link %s: %s", sweep.ours[i].name, err->message);
+	}
+	free(sweep.wanted);
+	free(sweep.ours);
+	nl_socket_free(sock);
+	return rc;
+}

@@ -1,0 +1,132 @@
+/*
+ * values.c - addresses, MACs, interface names, ids: read from text, checked, written back. What comes out of here is safe in a path and in an nft command.
+ */
+#include "bridge.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+static int parse_prefix(const char *text, unsigned max, unsigned *prefix)
+{
+	size_t len = strspn(text, "0123456789");
+	if (len == 0 || len > 3 || text[len])
+		return -1;
+	*prefix = (unsigned)strtoul(text, NULL, 10);
+	return *prefix <= max ? 0 : -1;
+}
+
+int address_parse(const char *text, int family, bool with_prefix, struct address *address)
+{
+	char host[GANTRY_ADDR_MAX];
+	size_t len = strcspn(text, "/");
+	*address = (struct address){ .family = strchr(text, ':') ? AF_INET6 : AF_INET };
+	if (len >= sizeof host || (family && address->family != family) || with_prefix != (text[len] == '/'))
+		return -1;
+	memcpy(host, text, len);
+	host[len] = '\0';
+	unsigned bits = address->family == AF_INET ? 32 : 128;
+	address->prefix = bits;
+	if (inet_pton(address->family, host, address->bytes) != 1 || (with_prefix && parse_prefix(text + len + 1, bits, &address->prefix) < 0))
+		return -1;
+	inet_ntop(address->family, address->bytes, address->text, sizeof address->text);
+	return 0;
+}
+
+unsigned address_len(const struct address *address)
+{
+	return address->family == AF_INET ? 4 : 16;
+}
+
+bool address_any(const struct address *address)
+{
+	static const unsigned char zero[16];
+	return memcmp(address->bytes, zero, address_len(address)) == 0;
+}
+
+bool address_equal(const struct address *a, const struct address *b)
+{
+	return a->family == b->family && memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
+}
+
+int mac_parse(const char *text, unsigned char mac[6])
+{
+	if (strlen(text) != 17 || strspn(text, "0123456789abcdefABCDEF:") != 17)
+		return -1;
+	for (size_t i = 0; i < 6; i++) {
+		const char *pair = text + i * 3;
+		if (pair[0] == ':' || pair[1] == ':' || (i < 5 && pair[2] != ':'))
+			return -1;
+		mac[i] = (unsigned char)strtoul(pair, NULL, 16);
+	}
+	/* The kernel takes no multicast and no zero address. */
+	static const unsigned char zero[6];
+	return (mac[0] & 1) || memcmp(mac, zero, 6) == 0 ? -1 : 0;
+}
+
+void mac_format(const unsigned char mac[6], char text[18])
+{
+	snprintf(text, 18, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+}
+
+int mac_derive(const struct address *ipv4, unsigned char mac[6])
+{
+	mac[0] = 0x02;
+	mac[1] = 0x42;
+	if (ipv4->family == AF_INET)
+		memcpy(mac + 2, ipv4->bytes, 4);
+	else if (getrandom(mac + 2, 4, 0) != 4)
+		return -1;
+	return 0;
+}
+
+bool ifname_valid(const char *name)
+{
+	static const char *const TAKEN[] = { ".", "..", "lo", "all", "default" };
+	size_t len = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-");
+	if (len == 0 || len >= IFNAMSIZ || name[len] || name[0] == '-')
+		return false;
+	for (size_t i = 0; i < sizeof TAKEN / sizeof TAKEN[0]; i++) {
+		if (strcmp(name, TAKEN[i]) == 0)
+			return false;
+	}
+	return true;
+}
+
+bool id_valid(const char *id)
+{
+	return id && strlen(id) == ID_LEN && strspn(id, "0123456789abcdef") == ID_LEN;
+}
+
+void host_end_name(const char *endpoint_id, char name[IFNAMSIZ])
+{
+	snprintf(name, IFNAMSIZ, HOST_END_PREFIX "%.12s", endpoint_id);
+}
+
+int sysctl_set(const char *value, const char *family, const char *ifname, const char *key)
+{
+	char path[128], old[16];
+	snprintf(path, sizeof path, "/proc/sys/net/%s/%s%s%s%s", family, ifname ? "conf/" : "", ifname ? ifname : "", ifname ? "/" : "", key);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? -1 : read(fd, old, sizeof old);
+	int saved = errno;
+	if (fd >= 0)
+		close(fd);
+	errno = saved;
+	if (got < 0)
+		return -1;
+	size_t want = strlen(value);
+	if ((size_t)got >= want && strncmp(old, value, want) == 0 && ((size_t)got == want || old[want] == '\n'))
+		return 0;
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t put_len = fd < 0 ? -1 : write(fd, value, want);
+	saved = errno;
+	if (fd >= 0)
+		close(fd);
+	errno = saved;
+	return put_len == (ssize_t)want ? 0 : -1;
+}
