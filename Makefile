@@ -66,7 +66,9 @@ $(BUILD)/obj/%.o: %.c Makefile
 $(BUILD)/obj/core/engine/seccomp.o: core/engine/seccomp-default.json
 
 # ---- programs ----
-DAEMON_LIBS := -lmicrohttpd -lgnutls -larchive -lcurl -lseccomp -linih -lcrypto -lz -lzstd -lisal -ljansson -ldl -lpthread
+# libarchive is linked in: of the shared one's libraries (libxml2, ICU, libstdc++) nothing is needed, and they cost 2 MB of memory.
+ARCHIVE_LIBS := -Wl,-Bstatic -larchive -Wl,-Bdynamic -lz -lbz2 -llzma -lzstd
+DAEMON_LIBS := -lmicrohttpd -lgnutls -lnettle -lcurl -lseccomp -linih -lisal -ljansson $(ARCHIVE_LIBS) -ldl -lpthread
 PROGRAMS := $(addprefix $(BUILD)/bin/,gantryd gantry) $(addprefix $(BUILD)/libexec/,gantry-shim gantry-init gantry-fs)
 link = @mkdir -p $(@D); echo "  LD      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS)
 DAEMON_PARTS := $(call archive,api) $(call archive,engine) $(call archive,build) $(call archive,image) \
@@ -74,7 +76,7 @@ DAEMON_PARTS := $(call archive,api) $(call archive,engine) $(call archive,build)
 	$(call archive,config) $(call archive,base)
 
 $(BUILD)/bin/gantryd: $(call objects,$(call src_of,daemon)) $(DAEMON_PARTS)
-	$(link) -pie -rdynamic -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(DAEMON_LIBS)
+	$(link) -pie -Wl,--gc-sections -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(DAEMON_LIBS)
 $(BUILD)/bin/gantry: $(call objects,cli/main.c) $(call archive,cli) $(call archive,base)
 	$(link) -pie -o $@ $^ -lsmartcols -lhttp_parser -ljansson -ldl -lpthread
 $(BUILD)/libexec/gantry-shim: $(call objects,core/shim/main.c) $(call archive,shim) $(call archive,runtime) $(call archive,base)
@@ -84,7 +86,7 @@ $(BUILD)/libexec/gantry-init: ALL_CFLAGS := $(filter-out -fsanitize=% -fno-sanit
 $(BUILD)/libexec/gantry-init: $(call objects,$(call src_of,init))
 	$(link) -static -o $@ $^
 $(BUILD)/libexec/gantry-fs: $(call objects,core/fshelper/main.c) $(call archive,fshelper) $(call archive,base)
-	$(link) -pie -o $@ $^ -Wl,--gc-sections -Wl,-Bstatic -larchive -Wl,-Bdynamic -lz -lbz2 -llzma -lzstd -lcap -ljansson -lpthread
+	$(link) -pie -o $@ $^ -Wl,--gc-sections $(ARCHIVE_LIBS) -lcap -ljansson -lpthread
 
 # ---- drivers: one shared object for each folder of plugins/ that has sources ----
 PLUGINS := $(sort $(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/*.c))))
@@ -111,7 +113,7 @@ $(BUILD)/share/busybox.tar: $(BUILD)/tools/mkembedded /bin/busybox
 	@mkdir -p $(@D)
 	$(BUILD)/tools/mkembedded /bin/busybox $@
 $(BUILD)/tools/mkembedded: $(call objects,scripts/mkembedded.c) $(call archive,base)
-	$(link) -pie -o $@ $^ -larchive -lcrypto -ljansson
+	$(link) -pie -Wl,--gc-sections -o $@ $^ $(ARCHIVE_LIBS) -lnettle -ljansson
 
 all: $(PROGRAMS) $(PLUGIN_FILES) $(BUILD)/share/busybox.tar
 
@@ -119,8 +121,8 @@ all: $(PROGRAMS) $(PLUGIN_FILES) $(BUILD)/share/busybox.tar
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 UNIT_HELPERS := $(call objects,$(filter-out $(wildcard tests/unit/test_*.c),$(wildcard tests/unit/*.c)))
 $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_HELPERS) $(ARCHIVES)
-	$(link) -rdynamic -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
-		$(DAEMON_LIBS) -lsmartcols -lhttp_parser -lcap -lcmocka
+	$(link) -Wl,--gc-sections -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
+		$(DAEMON_LIBS) -lsmartcols -lhttp_parser -lcap -lcrypto -lcmocka
 # Broken and foreign drivers for the loader's tests.
 TEST_PLUGINS := $(patsubst tests/data/plugins/%.c,$(BUILD)/tests/plugins/%.so,$(wildcard tests/data/plugins/*.c))
 $(BUILD)/tests/plugins/%.so: tests/data/plugins/%.c

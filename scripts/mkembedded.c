@@ -10,7 +10,7 @@
 #include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
+#include <nettle/sha2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -169,9 +169,12 @@ static int make_layer(const char *busybox, struct gt_buf *out)
 
 static void sha256(const struct gt_buf *bytes, char hex[65])
 {
-	unsigned char raw[EVP_MAX_MD_SIZE];
-	EVP_Digest(bytes->data, bytes->len, raw, NULL, EVP_sha256(), NULL);
-	for (int i = 0; i < 32; i++)
+	uint8_t raw[SHA256_DIGEST_SIZE];
+	struct sha256_ctx state;
+	sha256_init(&state);
+	sha256_update(&state, bytes->len, (const uint8_t *)bytes->data);
+	sha256_digest(&state, sizeof raw, raw);
+	for (size_t i = 0; i < sizeof raw; i++)
 		snprintf(hex + 2 * i, 3, "%02x", raw[i]);
 }
 

@@ -25,25 +25,20 @@
 
 void digest_begin(struct digest *digest)
 {
-	digest->ctx = EVP_MD_CTX_new();
-	if (!digest->ctx || EVP_DigestInit_ex(digest->ctx, EVP_sha256(), NULL) != 1)
-		abort(); /* no memory, or a crypto library without sha256 */
+	sha256_init(&digest->state);
 }
 
 void digest_add(struct digest *digest, const void *bytes, size_t len)
 {
-	EVP_DigestUpdate(digest->ctx, bytes, len);
+	sha256_update(&digest->state, len, bytes);
 }
 
 void digest_end(struct digest *digest, char hex[65])
 {
 	static const char digits[] = "0123456789abcdef";
-	unsigned char raw[EVP_MAX_MD_SIZE];
-	if (!digest->ctx)
-		return;
-	EVP_DigestFinal_ex(digest->ctx, raw, NULL);
-	EVP_MD_CTX_free(take(digest->ctx));
-	for (size_t i = 0; hex && i < 32; i++) {
+	uint8_t raw[SHA256_DIGEST_SIZE];
+	sha256_digest(&digest->state, sizeof raw, raw);
+	for (size_t i = 0; i < sizeof raw; i++) {
 		hex[2 * i] = digits[raw[i] >> 4];
 		hex[2 * i + 1] = digits[raw[i] & 15];
 		hex[2 * i + 2] = '\0';
@@ -91,7 +86,6 @@ void blob_close(struct blob_reader *reader)
 {
 	if (!reader)
 		return;
-	digest_end(&reader->digest, NULL);
 	free(reader->isal);
 	if (reader->zlib)
 		inflateEnd(reader->zlib);

@@ -18,7 +18,7 @@
  */
 #pragma once
 
-#include <openssl/evp.h>
+#include <nettle/sha2.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -86,11 +86,11 @@ char *reference_key_familiar(const char *key);
 
 /* ---- blob.c ---- */
 struct digest {
-	EVP_MD_CTX *ctx;
+	struct sha256_ctx state;
 };
 void digest_begin(struct digest *digest);
 void digest_add(struct digest *digest, const void *bytes, size_t len);
-void digest_end(struct digest *digest, char hex[65]);   /* frees; hex may be NULL */
+void digest_end(struct digest *digest, char hex[65]);
 void digest_of(const void *bytes, size_t len, char hex[65]);
 
 /* Where a blob's bytes are. length -1: a stream, to its end; else a range of a file. */
