@@ -34,7 +34,7 @@ static void mask(uint8_t *address, unsigned prefix, unsigned bits)
 
 static bool parse_cidr(const char *text, struct cidr *cidr)
 {
-	char copy[64], *end;
+	char copy[64];
 	if (strlen(text) >= sizeof copy)
 		return false;
 	memcpy(copy, text, strlen(text) + 1);
@@ -44,8 +44,11 @@ static bool parse_cidr(const char *text, struct cidr *cidr)
 	*cidr = (struct cidr){ .family = strchr(copy, ':') ? AF_INET6 : AF_INET };
 	if (inet_pton(cidr->family, copy, cidr->address) != 1)
 		return false;
-	unsigned long prefix = slash ? strtoul(slash, &end, 10) : bits_of(cidr->family);
-	if ((slash && (!*slash || *end)) || prefix > bits_of(cidr->family))
+	size_t digits = slash ? strspn(slash, "0123456789") : 0;
+	if (slash && (digits < 1 || digits > 3 || slash[digits]))
+		return false;
+	unsigned long prefix = slash ? strtoul(slash, NULL, 10) : bits_of(cidr->family);
+	if (prefix > bits_of(cidr->family))
 		return false;
 	cidr->prefix = (unsigned)prefix;
 	memcpy(cidr->network, cidr->address, sizeof cidr->network);
@@ -70,6 +73,12 @@ static uint64_t size_of(const struct ipam_pool *pool)
 	return host_bits >= 62 ? 1ull << 62 : 1ull << host_bits;
 }
 
+/* Neither the subnet's own address nor, of IPv4, its broadcast address. */
+static bool is_host(const struct ipam_pool *pool, uint64_t offset)
+{
+	return offset != 0 && (pool->family == AF_INET6 || offset != size_of(pool) - 1);
+}
+
 static bool offset_of(const struct ipam_pool *pool, const char *address, uint64_t *offset)
 {
 	struct cidr cidr;
@@ -79,6 +88,8 @@ static bool offset_of(const struct ipam_pool *pool, const char *address, uint64_
 	if (!parse_cidr(bare, &cidr) || cidr.family != pool->family)
 		return false;
 	memcpy(network, cidr.address, sizeof network);
+	if (pool->family == AF_INET6 && memcmp(network, pool->base, 8) != 0)
+		return false; /* the upper half is not counted: there it has to be the subnet's own */
 	mask(network, pool->prefix, bits_of(pool->family));
 	*offset = low_bits(cidr.address, pool->family) - low_bits(pool->base, pool->family);
 	return memcmp(network, pool->base, bits_of(pool->family) / 8) == 0 && *offset < size_of(pool);
@@ -145,6 +156,8 @@ static int set_range(struct ipam_pool *pool, const char *range, struct gt_error 
 	uint64_t begin = low_bits(cidr.network, cidr.family) - low_bits(pool->base, pool->family), end = begin + size_of(&part) - 1;
 	pool->first = begin > pool->first ? begin : pool->first;
 	pool->last = end < pool->last ? end : pool->last;
+	if (pool->first > pool->last)
+		return gt_fail(err, GT_INVALID, "invalid ip-range %.64s: it has no address for a container", range);
 	return 0;
 }
 
@@ -163,7 +176,7 @@ int ipam_open(struct ipam_pool *pool, const char *subnet, const char *range, con
 	pool->first = 1;
 	pool->last = size_of(pool) - (cidr.family == AF_INET ? 2 : 1); /* not the broadcast address */
 	uint64_t offset = 1;
-	if (gateway && gateway[0] && !offset_of(pool, gateway, &offset))
+	if (gateway && gateway[0] && (!offset_of(pool, gateway, &offset) || !is_host(pool, offset)))
 		return gt_fail(err, GT_INVALID, "invalid gateway %.64s: it does not belong to the subnet %s", gateway, subnet);
 	if (range && range[0]) {
 		if (set_range(pool, range, err) < 0)
@@ -208,7 +221,7 @@ bool ipam_contains(const struct ipam_pool *pool, const char *address)
 int ipam_reserve(struct ipam_pool *pool, const char *address, struct gt_error *err)
 {
 	uint64_t offset;
-	if (!offset_of(pool, address, &offset) || offset == 0 || (pool->family == AF_INET && offset == size_of(pool) - 1))
+	if (!offset_of(pool, address, &offset) || !is_host(pool, offset))
 		return gt_fail(err, GT_INVALID, "invalid address %.64s: It does not belong to any of this network's subnets", address);
 	if (is_used(pool, offset))
 		return gt_fail(err, GT_DENIED, "Address already in use");

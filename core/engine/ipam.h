@@ -26,7 +26,7 @@ int ipam_open(struct ipam_pool *pool, const char *subnet, const char *range, con
 void ipam_close(struct ipam_pool *pool);
 /* A free address, written as "ADDRESS/PREFIX". -1: none is left. */
 int ipam_take(struct ipam_pool *pool, char out[64]);
-/* A certain address (without prefix). GT_CONFLICT "Address already in use", GT_INVALID where it is not of this subnet. */
+/* A certain address (without prefix). GT_DENIED "Address already in use", GT_INVALID where it is not of this subnet. */
 int ipam_reserve(struct ipam_pool *pool, const char *address, struct gt_error *err);
 bool ipam_contains(const struct ipam_pool *pool, const char *address);
 /* With or without "/PREFIX". */
