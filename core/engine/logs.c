@@ -24,6 +24,7 @@ struct logs {
 	struct log_files files;
 	int inotify;                    /* -1: none; then growth is looked for now and then */
 	bool mux, ended;                /* ended: the container had ended before the last look */
+	bool past;                      /* a record past `until` was seen: all is told */
 	bool within[3];                 /* by stream: the next record goes on with a line */
 	struct gt_buf in, out, scratch;
 	size_t sent;
@@ -58,8 +59,7 @@ static void put_record(struct logs *logs, const struct log_record *record)
 	logs->within[record->stream] = !record->ends_line;
 }
 
-/* Returns false at the first record past `until`. */
-static bool convert(struct logs *logs)
+static void convert(struct logs *logs)
 {
 	bool want_at = logs->query.since || logs->query.until;
 	size_t done = 0, taken;
@@ -70,13 +70,14 @@ static bool convert(struct logs *logs)
 			logs->files.skip--;
 			continue;
 		}
-		if (record.stream && logs->query.until && record.at >= logs->query.until)
-			return false;
+		if (record.stream && logs->query.until && record.at >= logs->query.until) {
+			logs->past = true;
+			return;
+		}
 		if (wanted(logs, &record))
 			put_record(logs, &record);
 	}
 	gt_buf_consume(&logs->in, done);
-	return true;
 }
 
 /* ---- waiting for more ---- */
@@ -135,13 +136,14 @@ static ssize_t logs_read(struct gt_stream *stream, void *bytes, size_t room, int
 	struct logs *logs = (struct logs *)stream;
 	bool waited = false;
 	while (!logs->out.len) {
+		if (logs->past)
+			return GT_STREAM_END;
 		ssize_t n = log_files_read(&logs->files, gt_buf_reserve(&logs->in, READ_SIZE), READ_SIZE);
 		if (n < 0)
 			return gt_fail_errno(err, errno, "read the log of container %s", logs->ctr->id);
 		logs->in.len += (size_t)n;
 		if (n > 0) {
-			if (!convert(logs))
-				return logs->out.len ? deliver(logs, bytes, room) : GT_STREAM_END;
+			convert(logs);
 			continue;
 		}
 		if (log_files_next(&logs->files, logs->query.follow)) {

@@ -62,6 +62,8 @@ static const char *unescape(const char *p, const char *end, struct gt_buf *out)
 	    low < 0xe000) {
 		code = 0x10000 + ((code - 0xd800) << 10 | (low - 0xdc00));
 		p += 6;
+	} else if (code >= 0xd800 && code < 0xe000) {
+		code = 0xfffd; /* half of a pair, as Go reads it */
 	}
 	put_utf8(out, code);
 	return p;
