@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "config/check.h"
 
 enum key_type { TEXT, PATH, FLAG, NUMBER, SIZE, LEVEL, FORMAT, LIST };
 
@@ -113,7 +114,7 @@ static int parse_number(const char *text, bool size, int64_t *number)
 	return *end ? -1 : 0;
 }
 
-static void add_list_items(struct gt_strings *list, const char *text)
+static int add_list_items(const struct key *key, struct gt_strings *list, const char *text, struct gt_error *err)
 {
 	AUTO_FREE char *copy = gt_xstrdup(text);
 	char *rest = copy, *item;
@@ -122,9 +123,12 @@ static void add_list_items(struct gt_strings *list, const char *text)
 		size_t len = strlen(item);
 		while (len > 0 && strchr(" \t", item[len - 1]))
 			item[--len] = '\0';
+		if (len > 0 && config_check_value(key->section, key->name, item, err) < 0)
+			return -1;
 		if (len > 0)
 			gt_strings_add(list, item);
 	}
+	return 0;
 }
 
 static int set_number(const struct key *key, const char *value, int64_t *slot, struct gt_error *err)
@@ -147,6 +151,8 @@ static int set_value(struct gt_config *config, const struct key *key, const char
 			return gt_fail(err, GT_INVALID, "%s is not an absolute path", value);
 		/* fall through */
 	case TEXT:
+		if (*value && config_check_value(key->section, key->name, value, err) < 0)
+			return -1;
 		free(*(char **)slot);
 		*(char **)slot = gt_xstrdup(value);
 		return 0;
@@ -167,8 +173,7 @@ static int set_value(struct gt_config *config, const struct key *key, const char
 		*(bool *)slot = !strcmp(value, "json");
 		return 0;
 	case LIST:
-		add_list_items((struct gt_strings *)slot, value);
-		return 0;
+		return add_list_items(key, (struct gt_strings *)slot, value, err);
 	}
 	return 0;
 }
@@ -274,6 +279,8 @@ static int read_one(struct gt_config *config, int dirfd, const char *path, const
 		complain(&in, "this is neither [section], key = value, nor a comment");
 	}
 	*complaints = in.complaints;
+	if (ferror(stream))
+		return gt_fail_errno(err, errno, "read configuration file %s", shown);
 	return 0;
 }
 

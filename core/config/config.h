@@ -85,5 +85,8 @@ struct gt_plugin_setting {
 int gt_config_load(const char *path, bool must_exist, struct gt_config **config, struct gt_error *err);
 void gt_config_free(struct gt_config *config);
 
+/* Whether a resource limit (setrlimit(2)) has this name: "nofile", "core" ... */
+bool gt_ulimit_known(const char *name);
+
 /* The whole configuration as an INI file, each key with its doc line and default. */
 void gt_config_print(const struct gt_config *config, struct gt_buf *out);

@@ -131,19 +131,14 @@ static int check_ulimits(const json_t *list, struct gt_error *err)
 {
 	if (list && !json_is_null(list) && !json_is_array(list))
 		return gt_fail(err, GT_INVALID, "Ulimits is not a list");
-	static const char *const NAMES[] = { "core", "cpu",        "data",   "fsize", "locks", "memlock", "msgqueue", "nice",
-					     "nofile", "nproc",    "rss",    "rtprio", "rttime", "sigpending", "stack", "as" };
 	size_t i;
 	json_t *entry;
 	json_array_foreach(list, i, entry) {
 		const char *name = NULL;
 		int64_t soft = 0, hard = 0;
-		size_t k = 0;
 		if (gt_json_string(entry, "Name", &name, err) < 0 || gt_json_int(entry, "Soft", &soft, err) < 0 || gt_json_int(entry, "Hard", &hard, err) < 0)
 			return -1;
-		while (k < GT_COUNT(NAMES) && (!name || strcmp(name, NAMES[k])))
-			k++;
-		if (k == GT_COUNT(NAMES))
+		if (!name || !gt_ulimit_known(name))
 			return gt_fail(err, GT_INVALID, "invalid ulimit type: %.32s", name ? name : "");
 		if (hard != -1 && (soft == -1 || soft > hard))
 			return gt_fail(err, GT_INVALID, "ulimit %s: soft limit must be less than or equal to hard limit: %lld > %lld", name, (long long)soft,

@@ -67,6 +67,38 @@ static void every_mistake_is_told_with_its_line(void **state)
 		{ "[runtime]\nshm_size = 12x\n", ":2: [runtime] shm_size: 12x is not a size" },
 		{ "[runtime]\nshm_size = 99999999999g\n", ":2: [runtime] shm_size" },
 		{ "[daemon]\nmax_connections = 1\n", ":2: [daemon] max_connections: 1 is out of range 8 to 65536" },
+		{ "[daemon]\nlisten = unix://rel\n", ":2: [daemon] listen: unix://rel is not unix:///PATH" },
+		{ "[daemon]\nlisten = unix:///a, tcp://host\n", "tcp://host is not" },
+		{ "[daemon]\nlisten = tcp://host:70000\n", "tcp://host:70000 is not" },
+		{ "[daemon]\nlisten = http://x:1\n", "http://x:1 is not" },
+		{ "[daemon]\nlabels = a=b, c\n", ":2: [daemon] labels: c is not key=value" },
+		{ "[runtime]\ncgroup_parent = /\n", "/ is not a cgroup of this engine's own" },
+		{ "[runtime]\ncgroup_parent = /a/../b\n", "is not a cgroup" },
+		{ "[runtime]\ncgroup_parent = /a//b\n", "is not a cgroup" },
+		{ "[runtime]\ncgroup_parent = rel\n", "is not an absolute path" },
+		{ "[runtime]\nuserns_remap = 100000\n", "is not START:COUNT" },
+		{ "[runtime]\nuserns_remap = 0:65536\n", "is not START:COUNT" },
+		{ "[runtime]\nuserns_remap = 1:0\n", "is not START:COUNT" },
+		{ "[runtime]\nuserns_remap = 1:-1\n", "is not START:COUNT" },
+		{ "[runtime]\nuserns_remap = 4294967295:2\n", "is not START:COUNT" },
+		{ "[runtime]\nuserns_remap = 1:2:3\n", "is not START:COUNT" },
+		{ "[runtime]\ndefault_ulimits = files=5\n", "is not NAME=SOFT" },
+		{ "[runtime]\ndefault_ulimits = nofile\n", "is not NAME=SOFT" },
+		{ "[runtime]\ndefault_ulimits = nofile=\n", "is not NAME=SOFT" },
+		{ "[runtime]\ndefault_ulimits = nofile=5:6x\n", "is not NAME=SOFT" },
+		{ "[runtime]\ndefault_ulimits = core=0, nofile=7:6\n", "nofile=7:6: the soft limit is above" },
+		{ "[runtime]\ndefault_ulimits = nofile=-1:6\n", "the soft limit is above" },
+		{ "[log]\ndriver = syslog\n", ":2: [log] driver: syslog is not one of json-file, local, none" },
+		{ "[network]\nbridge_subnet = 172.17.0.0\n", "is not an IPv4 subnet" },
+		{ "[network]\nbridge_subnet = fd00::/64\n", "is not an IPv4 subnet" },
+		{ "[network]\nbridge_subnet = 172.17.0.0/33\n", "is not an IPv4 subnet" },
+		{ "[network]\nbridge_subnet6 = 172.17.0.0/16\n", "is not an IPv6 subnet" },
+		{ "[network]\naddress_pools = 172.17.0.0/12\n", "is not SUBNET size PREFIX" },
+		{ "[network]\naddress_pools = 172.17.0.0/12 size 11\n", "is not SUBNET size PREFIX" },
+		{ "[network]\naddress_pools = 172.17.0.0/12 size 31\n", "is not SUBNET size PREFIX" },
+		{ "[network]\naddress_pools = 172.17.0.0/12 size 16x\n", "is not SUBNET size PREFIX" },
+		{ "[network]\ndns = 1.1.1.1, example.org\n", "example.org is not an IPv4 or IPv6 address" },
+		{ "[network]\nhost_gateway = gw\n", "gw is not an IPv4 or IPv6 address" },
 		{ "[daemon]\nnonsense\n", ":2: this is neither [section], key = value, nor a comment" },
 	};
 	for (size_t i = 0; i < GT_COUNT(CASES); i++) {
@@ -78,6 +110,47 @@ static void every_mistake_is_told_with_its_line(void **state)
 		if (!strstr(err.message, CASES[i].complaint))
 			fail_msg("wanted \"%s\" in \"%s\"", CASES[i].complaint, err.message);
 	}
+}
+
+static void values_of_every_form_are_taken(void **state)
+{
+	AUTO_FREE char *path = write_file(*state, "good.ini",
+					  "[daemon]\nlisten = unix:///a, tcp://127.0.0.1:2376, tcp://[::1]:0, fd://\nlabels = a=b, c=\n"
+					  "[runtime]\ncgroup_parent = /a/b.c\nuserns_remap = 100000:65536\ndefault_ulimits = nofile=1024, core=-1, nproc=5:-1, stack=1:2\n"
+					  "[log]\ndriver = local\n[network]\nbridge_subnet = 10.9.0.0/16\nbridge_subnet6 = fd00:9::/64\n"
+					  "address_pools = 10.10.0.0/16 size 24, fd00::/8 size 64\ndns = 1.1.1.1, ::1\nhost_gateway = 10.0.0.1\n");
+	struct gt_config *config = NULL;
+	struct gt_error err = { 0 };
+	if (gt_config_load(path, true, &config, &err) < 0)
+		fail_msg("%s", err.message);
+	assert_int_equal(config->listen.count, 4);
+	assert_int_equal(config->default_ulimits.count, 4);
+	assert_int_equal(config->address_pools.count, 2);
+	gt_config_free(config);
+}
+
+static void hostile_files_are_bounded(void **state)
+{
+	AUTO_BUF struct gt_buf text = { 0 };
+	struct gt_config *config = NULL;
+	struct gt_error err = { 0 };
+	gt_buf_str(&text, "[daemon]\nlabels = ");
+	for (int i = 0; i < 100000; i++)
+		gt_buf_char(&text, 'x');
+	gt_buf_str(&text, "\n");
+	AUTO_FREE char *path = write_file(*state, "long.ini", text.data);
+	assert_int_equal(gt_config_load(path, true, &config, &err), -1);
+	assert_non_null(strstr(err.message, ":2: the line is longer than"));
+	gt_buf_reset(&text);
+	gt_buf_str(&text, "[daemon]\n");
+	for (int i = 0; i < 2000; i++)
+		gt_buf_printf(&text, "unknown_key_%d = 1\n", i);
+	AUTO_FREE char *many = write_file(*state, "many.ini", text.data);
+	assert_int_equal(gt_config_load(many, true, &config, &err), -1);
+	assert_true(strlen(err.message) < sizeof err.message);
+	AUTO_FREE char *missing = gt_xasprintf("%s/no/such/dir/x.ini", (char *)*state);
+	assert_int_equal(gt_config_load(missing, true, &config, &err), -1);
+	assert_int_equal(gt_config_load(*state, true, &config, &err), -1); /* a directory */
 }
 
 static void all_mistakes_of_a_file_are_told_at_once(void **state)
@@ -114,6 +187,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(defaults_hold_without_any_file, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(drop_ins_follow_in_name_order_and_replace_lists, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(every_mistake_is_told_with_its_line, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(values_of_every_form_are_taken, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(hostile_files_are_bounded, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(all_mistakes_of_a_file_are_told_at_once, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(what_is_printed_can_be_read_again, scratch_make, scratch_remove),
 	};

@@ -1,0 +1,181 @@
+/*
+ * check.c - values that would only fail later, at a container's start, are refused with file and line when they are read.
+ */
+#include "config/check.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/auto.h"
+#include "base/buf.h"
+#include "config/config.h"
+
+static int check_listen(const char *value, struct gt_error *err)
+{
+	bool good = strncmp(value, "unix:///", 8) == 0 || strcmp(value, "fd://") == 0;
+	if (strncmp(value, "tcp://", 6) == 0) {
+		const char *colon = strrchr(value + 6, ':');
+		good = colon && colon[1] && strspn(colon + 1, "0123456789") == strlen(colon + 1) && strtoul(colon + 1, NULL, 10) <= 65535;
+	}
+	return good ? 0 : gt_fail(err, GT_INVALID, "%s is not unix:///PATH, tcp://HOST:PORT or fd://", value);
+}
+
+static int check_label(const char *value, struct gt_error *err)
+{
+	const char *equals = strchr(value, '=');
+	return equals && equals > value ? 0 : gt_fail(err, GT_INVALID, "%s is not key=value", value);
+}
+
+static int check_cgroup(const char *value, struct gt_error *err)
+{
+	size_t len = strlen(value);
+	if (len < 2 || value[len - 1] == '/' || strstr(value, "//") || strstr(value, "/.") || len > 512)
+		return gt_fail(err, GT_INVALID, "%s is not a cgroup of this engine's own such as /gantry", value);
+	return 0;
+}
+
+/* ---- numbers ---- */
+
+static bool read_number(const char **text, int64_t *number)
+{
+	char *end;
+	errno = 0;
+	*number = strtoll(*text, &end, 10);
+	bool good = ((**text >= '0' && **text <= '9') || (**text == '-' && *number == -1)) && !errno;
+	*text = end;
+	return good;
+}
+
+/* "START:COUNT" */
+static int check_remap(const char *value, struct gt_error *err)
+{
+	const char *p = value;
+	int64_t first = 0, count = 0;
+	bool good = read_number(&p, &first) && *p++ == ':' && read_number(&p, &count) && !*p;
+	if (!good || first < 1 || count < 1 || first > UINT32_MAX || count > UINT32_MAX || first + count > UINT32_MAX)
+		return gt_fail(err, GT_INVALID, "%s is not START:COUNT of ids above 0 such as 100000:65536", value);
+	return 0;
+}
+
+bool gt_ulimit_known(const char *name)
+{
+	static const char *const NAMES[] = { "core", "cpu",        "data",   "fsize", "locks", "memlock", "msgqueue", "nice",
+					     "nofile", "nproc",    "rss",    "rtprio", "rttime", "sigpending", "stack", "as" };
+	for (size_t i = 0; i < GT_COUNT(NAMES); i++) {
+		if (strcmp(name, NAMES[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* "NAME=SOFT[:HARD]", -1: unlimited. */
+static int check_ulimit(const char *value, struct gt_error *err)
+{
+	size_t len = strcspn(value, "=");
+	AUTO_FREE char *name = gt_xstrndup(value, len);
+	const char *p = value + len + (value[len] == '=');
+	int64_t soft = 0, hard = 0;
+	bool good = gt_ulimit_known(name) && read_number(&p, &soft);
+	hard = soft;
+	if (good && *p == ':') {
+		p++;
+		good = read_number(&p, &hard);
+	}
+	if (!good || *p)
+		return gt_fail(err, GT_INVALID, "%s is not NAME=SOFT or NAME=SOFT:HARD such as nofile=1024:4096", value);
+	if (hard != -1 && (soft == -1 || soft > hard))
+		return gt_fail(err, GT_INVALID, "%s: the soft limit is above the hard one", value);
+	return 0;
+}
+
+static int check_log_driver(const char *value, struct gt_error *err)
+{
+	if (strcmp(value, "json-file") == 0 || strcmp(value, "local") == 0 || strcmp(value, "none") == 0)
+		return 0;
+	return gt_fail(err, GT_INVALID, "%s is not one of json-file, local, none", value);
+}
+
+/* ---- addresses ---- */
+
+static bool is_address(const char *text, int family)
+{
+	unsigned char address[16];
+	return inet_pton(family, text, address) == 1;
+}
+
+/* *prefix: how many bits. */
+static bool is_cidr(const char *text, int family, unsigned long *prefix)
+{
+	const char *slash = strchr(text, '/');
+	AUTO_FREE char *address = gt_xstrndup(text, slash ? (size_t)(slash - text) : 0);
+	size_t digits = slash ? strspn(slash + 1, "0123456789") : 0;
+	if (digits < 1 || digits > 3 || slash[1 + digits])
+		return false;
+	*prefix = strtoul(slash + 1, NULL, 10);
+	return is_address(address, family) && *prefix <= (family == AF_INET ? 32 : 128);
+}
+
+static int check_address(const char *value, struct gt_error *err)
+{
+	if (is_address(value, AF_INET) || is_address(value, AF_INET6))
+		return 0;
+	return gt_fail(err, GT_INVALID, "%s is not an IPv4 or IPv6 address", value);
+}
+
+static int check_subnet(const char *value, struct gt_error *err)
+{
+	unsigned long prefix;
+	return is_cidr(value, AF_INET, &prefix) ? 0 : gt_fail(err, GT_INVALID, "%s is not an IPv4 subnet such as 172.17.0.0/16", value);
+}
+
+static int check_subnet6(const char *value, struct gt_error *err)
+{
+	unsigned long prefix;
+	return is_cidr(value, AF_INET6, &prefix) ? 0 : gt_fail(err, GT_INVALID, "%s is not an IPv6 subnet such as fd00:1::/64", value);
+}
+
+/* "SUBNET size PREFIX" */
+static int check_pool(const char *value, struct gt_error *err)
+{
+	size_t len = strcspn(value, " ");
+	AUTO_FREE char *subnet = gt_xstrndup(value, len);
+	int family = strchr(subnet, ':') ? AF_INET6 : AF_INET;
+	unsigned long prefix, size;
+	char *end;
+	const char *text = strncmp(value + len, " size ", 6) == 0 ? value + len + 6 : "";
+	size = strtoul(text, &end, 10);
+	if (!is_cidr(subnet, family, &prefix) || *text < '0' || *text > '9' || *end || size < prefix || size > (family == AF_INET ? 30u : 126u))
+		return gt_fail(err, GT_INVALID, "%s is not SUBNET size PREFIX such as 172.17.0.0/12 size 16", value);
+	return 0;
+}
+
+/* ---- the table ---- */
+
+static const struct {
+	const char *section, *name;
+	int (*check)(const char *value, struct gt_error *err);
+} CHECKS[] = {
+	{ "daemon", "listen", check_listen },
+	{ "daemon", "labels", check_label },
+	{ "runtime", "cgroup_parent", check_cgroup },
+	{ "runtime", "userns_remap", check_remap },
+	{ "runtime", "default_ulimits", check_ulimit },
+	{ "log", "driver", check_log_driver },
+	{ "network", "bridge_subnet", check_subnet },
+	{ "network", "bridge_subnet6", check_subnet6 },
+	{ "network", "address_pools", check_pool },
+	{ "network", "dns", check_address },
+	{ "network", "host_gateway", check_address },
+};
+
+int config_check_value(const char *section, const char *name, const char *value, struct gt_error *err)
+{
+	for (size_t i = 0; i < GT_COUNT(CHECKS); i++) {
+		if (strcmp(section, CHECKS[i].section) == 0 && strcmp(name, CHECKS[i].name) == 0)
+			return CHECKS[i].check(value, err);
+	}
+	return 0;
+}
