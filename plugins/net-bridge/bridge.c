@@ -256,7 +256,7 @@ static int publish(struct bridge *self, struct published *published, struct gant
 {
 	char host_end[IFNAMSIZ];
 	host_end_name(published->endpoint_id, host_end);
-	if (nat_ensure(self, err) < 0 || published_hold(self, published, false, err) < 0 || published_insert(self, published, err) < 0)
+	if (published_hold(self, published, false, err) < 0 || published_insert(self, published, err) < 0)
 		return -1;
 	if (nat_publish(self, published, err) == 0) {
 		if (link_hairpin(host_end, err) == 0)

@@ -40,6 +40,7 @@
 #define MAX_SUBNETS 16
 #define PORT_COUNT 65536                /* by_port's lists */
 #define ADDRESS_TEXT 46                 /* INET6_ADDRSTRLEN */
+#define CHAIN_COUNT 8                   /* of each nftables table */
 #define HOST_END_PREFIX "gtv"
 #define BRIDGE_PREFIX "gtb"
 
@@ -114,7 +115,8 @@ struct bridge {
 	struct nft_ctx *nft;
 	struct nl_sock *nfnl;
 	bool built;                     /* the nftables tables are ours of this life */
-	uint32_t uses[2][8];            /* rules of our static chains: a difference says that somebody flushed them */
+	uint32_t generation;            /* the kernel's count of changes to all its tables, when ours were last seen whole */
+	uint32_t uses[2][CHAIN_COUNT];           /* rules of our static chains: a difference says that somebody flushed them */
 
 	pthread_mutex_t vanish_lock;    /* guards what follows */
 	pthread_cond_t vanish_wake;
@@ -159,6 +161,9 @@ struct batch {
 	const char *what[BATCH_MAX];    /* for messages to people: "create link gtv..." */
 	int errnums[BATCH_MAX];         /* after batch_run() */
 	char reason[96];                /* the kernel's own words for the first failure, may be empty */
+	/* What the kernel answers to message `index`, other than that it is done; may be NULL. */
+	void (*answer)(void *arg, unsigned index, struct nlmsghdr *answer);
+	void *arg;
 };
 
 struct nl_sock *netlink_open(int protocol, struct gantry_error *err);

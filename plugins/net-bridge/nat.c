@@ -28,39 +28,95 @@ struct family {
 };
 
 static const struct family FAMILIES[] = { { AF_INET, "ip", "ipv4_addr" }, { AF_INET6, "ip6", "ipv6_addr" } };
-static const char *const CHAINS[] = { "guard", "published", "prerouting", "output", "postrouting", "from_container", "to_container", "forward" };
-#define CHAIN_COUNT (sizeof CHAINS / sizeof CHAINS[0])
+static const char *const CHAINS[CHAIN_COUNT] = { "guard", "published", "prerouting", "output", "postrouting", "from_container", "to_container", "forward" };
 
 static unsigned family_count(const struct bridge *self)
 {
 	return self->ipv6 ? 2 : 1;
 }
 
-static int ignore_answer(void *arg, struct nlmsghdr *answer)
+/* ---- what the kernel has ---- */
+
+static void ask(struct batch *batch, int type, int family)
 {
-	(void)arg;
-	(void)answer;
-	return 0;
+	struct nfgenmsg header = { .nfgen_family = (unsigned char)family, .version = NFNETLINK_V0 };
+	message(batch, "ask for nftables (CONFIG_NF_TABLES, CAP_NET_ADMIN)", (NFNL_SUBSYS_NFTABLES << 8) | type, 0, &header, sizeof header);
 }
 
-static int check_kernel(const struct bridge *self, struct gantry_error *err)
+static void note_generation(void *arg, unsigned index, struct nlmsghdr *answer)
 {
-	struct nfgenmsg header = { .nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0 };
-	struct nl_msg *request = nlmsg_alloc_simple((NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETGEN, NLM_F_REQUEST);
-	if (request && nlmsg_append(request, &header, sizeof header, NLMSG_ALIGNTO) < 0) {
-		nlmsg_free(request);
-		request = NULL;
-	}
-	if (netlink_ask(self->nfnl, request, ignore_answer, NULL) == 0)
-		return 0;
-	return gantry_fail_errno(err, GANTRY_E_UNSUPPORTED, errno, "this kernel lets us use no nftables (CONFIG_NF_TABLES, CAP_NET_ADMIN)");
+	struct nlattr *found = nlmsg_find_attr(answer, sizeof(struct nfgenmsg), NFTA_GEN_ID);
+	(void)index;
+	if (found)
+		*(uint32_t *)arg = ntohl(nla_get_u32(found));
 }
+
+/* Every transaction of anybody counts it up. */
+static int read_generation(const struct bridge *self, uint32_t *generation, struct gantry_error *err)
+{
+	struct batch batch;
+	batch_begin(&batch, self->nfnl);
+	batch.answer = note_generation;
+	batch.arg = generation;
+	ask(&batch, NFT_MSG_GETGEN, AF_UNSPEC);
+	return batch_run(&batch, err);
+}
+
+static void note_use(void *arg, unsigned index, struct nlmsghdr *answer)
+{
+	uint32_t(*uses)[CHAIN_COUNT] = arg;
+	struct nlattr *found = nlmsg_find_attr(answer, sizeof(struct nfgenmsg), NFTA_CHAIN_USE);
+	if (found)
+		uses[index / CHAIN_COUNT][index % CHAIN_COUNT] = ntohl(nla_get_u32(found));
+}
+
+/* How many rules our chains have and jumps to them there are; 0 for a chain that is gone. */
+static void count_uses(const struct bridge *self, uint32_t uses[2][CHAIN_COUNT])
+{
+	struct batch batch;
+	struct gantry_error ignored = { .size = sizeof ignored };
+	memset(uses, 0, sizeof(uint32_t[2][CHAIN_COUNT]));
+	batch_begin(&batch, self->nfnl);
+	batch.answer = note_use;
+	batch.arg = uses;
+	for (unsigned i = 0; i < family_count(self) * CHAIN_COUNT; i++) {
+		ask(&batch, NFT_MSG_GETCHAIN, FAMILIES[i / CHAIN_COUNT].af);
+		put_text(&batch, NFTA_CHAIN_TABLE, "gantry");
+		put_text(&batch, NFTA_CHAIN_NAME, CHAINS[i % CHAIN_COUNT]);
+	}
+	(void)batch_run(&batch, &ignored);
+}
+
+/* Whether the tables are as we left them. Where nobody at all changed anything since, that is one question. */
+static bool intact(struct bridge *self)
+{
+	struct gantry_error ignored = { .size = sizeof ignored };
+	uint32_t uses[2][CHAIN_COUNT], generation = 0;
+	if (!self->built || read_generation(self, &generation, &ignored) < 0)
+		return false;
+	if (generation == self->generation)
+		return true;
+	count_uses(self, uses);
+	self->generation = generation;
+	return memcmp(uses, self->uses, sizeof uses) == 0;
+}
+
+/* After a change of ours: what others did meanwhile must not count as ours. */
+static void note_own_change(struct bridge *self)
+{
+	struct gantry_error ignored = { .size = sizeof ignored };
+	uint32_t generation = 0;
+	if (read_generation(self, &generation, &ignored) == 0 && generation == self->generation + 1)
+		self->generation = generation;
+}
+
+/* ---- open, close ---- */
 
 int nat_open(struct bridge *self, struct gantry_error *err)
 {
 	/* libnftables ends the process where it gets no socket: ours goes first. */
 	self->nfnl = netlink_open(NETLINK_NETFILTER, err);
-	if (!self->nfnl || check_kernel(self, err) < 0) {
+	if (!self->nfnl || read_generation(self, &self->generation, err) < 0) {
 		nat_close(self);
 		return -1;
 	}
@@ -218,41 +274,6 @@ static void write_ports(FILE *out, const struct family *family, const struct pub
 
 /* ---- whole ---- */
 
-struct count {
-	uint32_t uses[2][CHAIN_COUNT];
-	unsigned at;
-};
-
-static int note_use(void *arg, struct nlmsghdr *answer)
-{
-	uint32_t *use = arg;
-	struct nlattr *found = nlmsg_find_attr(answer, sizeof(struct nfgenmsg), NFTA_CHAIN_USE);
-	if (found)
-		*use = ntohl(nla_get_u32(found));
-	return 0;
-}
-
-/* How many rules our chains have and jumps to them there are; 0 for a chain that is gone. */
-static void count_uses(const struct bridge *self, uint32_t uses[2][8])
-{
-	memset(uses, 0, sizeof(uint32_t[2][8]));
-	for (unsigned f = 0; f < family_count(self); f++) {
-		for (unsigned i = 0; i < CHAIN_COUNT; i++) {
-			struct nfgenmsg header = { .nfgen_family = (unsigned char)FAMILIES[f].af, .version = NFNETLINK_V0 };
-			struct nl_msg *request = nlmsg_alloc_simple((NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETCHAIN, NLM_F_REQUEST);
-			if (!request)
-				return;
-			if (nlmsg_append(request, &header, sizeof header, NLMSG_ALIGNTO) < 0 || nla_put_string(request, NFTA_CHAIN_TABLE, "gantry") < 0 ||
-			    nla_put_string(request, NFTA_CHAIN_NAME, CHAINS[i]) < 0) {
-				nlmsg_free(request);
-				return;
-			}
-			if (netlink_ask(self->nfnl, request, note_use, &uses[f][i]) < 0)
-				return;
-		}
-	}
-}
-
 struct port_writer {
 	const struct bridge *self;
 	FILE *out;
@@ -279,20 +300,11 @@ int nat_rebuild(struct bridge *self, struct gantry_error *err)
 	published_each(self, write_each, &writer);
 	/* Should it fail, the next change tries again. */
 	self->built = false;
-	if (text_run(self, &text, err) < 0)
+	if (text_run(self, &text, err) < 0 || read_generation(self, &self->generation, err) < 0)
 		return -1;
 	count_uses(self, self->uses);
 	self->built = true;
 	return 0;
-}
-
-static bool intact(const struct bridge *self)
-{
-	uint32_t uses[2][8];
-	if (!self->built)
-		return false;
-	count_uses(self, uses);
-	return memcmp(uses, self->uses, sizeof uses) == 0;
 }
 
 int nat_ensure(struct bridge *self, struct gantry_error *err)
@@ -305,9 +317,10 @@ int nat_ensure(struct bridge *self, struct gantry_error *err)
 /* One transaction for the change; where it, or the tables before it, are not what we think, all anew from the records. */
 static int change(struct bridge *self, struct text *text, struct gantry_error *err)
 {
-	if (text_run(self, text, err) == 0)
-		return 0;
-	return nat_rebuild(self, err);
+	if (text_run(self, text, err) < 0)
+		return nat_rebuild(self, err);
+	note_own_change(self);
+	return 0;
 }
 
 static int change_network(struct bridge *self, const struct network *network, void (*write)(FILE *, const struct family *, const struct network *),

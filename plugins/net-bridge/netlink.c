@@ -42,6 +42,7 @@ void batch_begin(struct batch *batch, struct nl_sock *sock)
 	batch->count = 0;
 	batch->broken = false;
 	batch->reason[0] = '\0';
+	batch->answer = NULL;
 }
 
 void message(struct batch *batch, const char *what, int type, int flags, const void *header, size_t len)
@@ -135,8 +136,13 @@ static int take_ack(void *arg, struct nlmsghdr *header)
 {
 	struct waiting *waiting = arg;
 	uint32_t index = header->nlmsg_seq - waiting->first;
-	if (header->nlmsg_type != NLMSG_ERROR || index >= waiting->batch->count)
+	if (index >= waiting->batch->count)
 		return 0;
+	if (header->nlmsg_type != NLMSG_ERROR) {
+		if (waiting->batch->answer)
+			waiting->batch->answer(waiting->batch->arg, index, header);
+		return 0;
+	}
 	const struct nlmsgerr *error = nlmsg_data(header);
 	waiting->seen++;
 	waiting->batch->errnums[index] = -error->error;

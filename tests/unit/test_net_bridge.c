@@ -34,7 +34,6 @@ static void a_container_finds_its_address_and_routes(void **state)
 	assert_shows(shell_in(NULL, "ip -o addr show dev " LINK_A), "inet 172.30.0.1/16");
 	assert_lacks(shell_in(NULL, "ip -o addr show dev " LINK_A), "inet6");
 	assert_shows(shell_in(NULL, "cat /proc/sys/net/ipv4/ip_forward"), "1");
-	free(shell_in(&box.place, "ping -c1 -W2 172.30.0.1 2>/dev/null || true"));
 	assert_ok(gt_net_leave(driver, box.network_id, box.id, box.place.netns, &err), err);
 	assert_ok(gt_net_leave(driver, box.network_id, box.id, box.place.netns, &err), err);
 	assert_lacks(shell_in(&box.place, "ip -o link"), "eth0");
