@@ -223,6 +223,9 @@ int bridge_remove(const struct network *network, struct gantry_error *err);
 /* The whole link of a container; nothing is left of it on failure. */
 int link_join(const struct plug *plug, int netns_fd, struct gantry_error *err);
 int link_leave(const char *host_end, struct gantry_error *err);
+/* A link that has just got its carrier forwards nothing until the kernel's link watch has run, and a first packet that is lost before is sent again a second
+ * later. Kernels from 6.9 on catch up with it when they are asked for the link, which this does. */
+void link_catch_up(struct nl_sock *sock, const char *host_end, int bridge_ifindex);
 /* Lets the bridge send a container's packets back to it, for its own published ports. A missing link is success. */
 int link_hairpin(const char *host_end, struct gantry_error *err);
 

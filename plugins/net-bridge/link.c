@@ -352,15 +352,14 @@ static int veth_again(struct nl_sock *sock, struct plug *plug, int bridge_ifinde
 	return rc ? -1 : 0;
 }
 
-/* A link that has just got its carrier forwards nothing until the kernel's link watch has run, and a first packet that is lost before is sent again a second
- * later. Asking for a link makes kernels from 6.9 on catch up with it first. In this order: the bridge's carrier is its ports'. */
-static void catch_up(struct nl_sock *sock, const struct plug *plug, int bridge_ifindex)
+/* In this order: the bridge's carrier is its ports'. */
+void link_catch_up(struct nl_sock *sock, const char *host_end, int bridge_ifindex)
 {
 	struct batch batch;
 	struct ifinfomsg port = { .ifi_family = AF_UNSPEC }, bridge = { .ifi_family = AF_UNSPEC, .ifi_index = bridge_ifindex };
 	batch_begin(&batch, sock);
 	message(&batch, "", RTM_GETLINK, 0, &port, sizeof port);
-	put_text(&batch, IFLA_IFNAME, plug->host_end);
+	put_text(&batch, IFLA_IFNAME, host_end);
 	put_u32(&batch, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
 	message(&batch, "", RTM_GETLINK, 0, &bridge, sizeof bridge);
 	put_u32(&batch, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
@@ -380,7 +379,7 @@ static int join(struct nl_sock *sock, struct plug *plug, int netns_fd, struct ga
 	if (rc == 0)
 		rc = inside_configure(plug, netns_fd, err);
 	if (rc == 0)
-		catch_up(sock, plug, bridge_ifindex);
+		link_catch_up(sock, plug->host_end, bridge_ifindex);
 	return rc;
 }
 

@@ -186,9 +186,10 @@ static void write_rules(FILE *out, const struct family *family)
 	/* From outside nobody gets to a port that is published on 127.0.0.1, whatever address his packet bears. */
 	fprintf(out, "chain prerouting { type nat hook prerouting priority dstnat; policy accept;\n%s"
 		     "fib daddr type local jump published\n}\n", v4 ? "ip daddr 127.0.0.0/8 return\n" : "");
-	fputs("chain output { type nat hook output priority -100; policy accept;\n"
-	      "fib daddr type local jump published\n}\n"
-	      "chain postrouting { type nat hook postrouting priority srcnat; policy accept;\n", out);
+	/* The kernel sends nothing on from ::1. As it is, the socket that holds the port refuses, and clients go on to 127.0.0.1. */
+	fprintf(out, "chain output { type nat hook output priority -100; policy accept;\n%s"
+		     "fib daddr type local jump published\n}\n", v4 ? "" : "ip6 daddr ::1 return\n");
+	fputs("chain postrouting { type nat hook postrouting priority srcnat; policy accept;\n", out);
 	fputs(v4 ? "ip saddr 127.0.0.0/8 oifname @bridges masquerade\n" : "", out);
 	fputs("ct status dnat oifname vmap @into\n"
 	      "iifname @nat_out oifname != @bridges masquerade\n}\n"

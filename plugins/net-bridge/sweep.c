@@ -90,7 +90,10 @@ static int put_on_bridge(struct nl_sock *sock, const struct link *link, const st
 	batch_begin(&batch, sock);
 	message(&batch, "put a container's link back on its bridge", RTM_SETLINK, 0, &header, sizeof header);
 	put_u32(&batch, IFLA_MASTER, (uint32_t)bridge);
-	return batch_run(&batch, err);
+	if (batch_run(&batch, err) < 0)
+		return -1;
+	link_catch_up(sock, link->name, bridge);
+	return 0;
 }
 
 static int settle(const struct sweep *sweep, struct nl_sock *sock, const struct link *link, struct gantry_error *err)

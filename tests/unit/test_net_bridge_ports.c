@@ -16,7 +16,7 @@ static struct place outside_make(void)
 	free(shell_in(NULL, "ip link add up0 type veth peer name up0 netns %d; ip addr add 10.231.0.2/24 dev up0; "
 			    "ip addr add fd00:231::2/64 dev up0 nodad; ip link set up0 up", outside.pid));
 	free(shell_in(&outside, "ip link set lo up; ip addr add 10.231.0.1/24 dev up0; ip addr add fd00:231::1/64 dev up0 nodad; ip link set up0 up; "
-				"ip route add 172.16.0.0/12 via 10.231.0.2; ip -6 route add fd00:77::/64 via fd00:231::2"));
+				"ip route add 172.0.0.0/8 via 10.231.0.2; ip -6 route add fd00:77::/64 via fd00:231::2"));
 	return outside;
 }
 
@@ -154,6 +154,12 @@ static void ipv6_is_published_too(void **state)
 	assert_true(reaches(NULL, "fd00:77::1", 8086, server, NULL));
 	assert_true(reaches(NULL, "fd00:231::2", 8086, server, NULL));
 	assert_true(reaches(NULL, "127.0.0.1", 8086, server, NULL));
+	/* refused at once, so that who asked for localhost tries 127.0.0.1 next */
+	struct sockaddr_in6 loopback = { .sin6_family = AF_INET6, .sin6_port = htons(8086), .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	int client = socket_in(NULL, AF_INET6, SOCK_STREAM);
+	assert_int_equal(connect(client, (struct sockaddr *)&loopback, sizeof loopback), -1);
+	assert_int_equal(errno, ECONNREFUSED);
+	close(client);
 	assert_true(reaches(&outside, "fd00:231::2", 8086, server, peer));
 	assert_string_equal(peer, "fd00:231::1");
 	assert_true(reaches(&other.place, "fd00:231::2", 8086, server, NULL));
