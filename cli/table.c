@@ -90,7 +90,9 @@ int table_print_wide(const char *lines, int width, struct gt_error *err)
 		print_header_alone(lines, width);
 		return 0;
 	}
-	setlocale(LC_CTYPE, "");
+	/* What we print is UTF-8 whatever the locale says, as with Docker: without it libsmartcols would escape it. */
+	if (!setlocale(LC_CTYPE, "") || MB_CUR_MAX == 1)
+		setlocale(LC_CTYPE, "C.UTF-8");
 	struct libscols_table *table = scols_new_table();
 	if (!table)
 		return gt_fail(err, GT_INTERNAL, "cannot make a table");
