@@ -23,11 +23,22 @@ HANDLER(serve_info)
 	return answer_json(request, 200, gt_system_info(request->api->engine, err));
 }
 
+/* The epoch itself is a time too; 0 stands for none. */
+static int event_time(const struct request *request, const char *name, int64_t *time, struct gt_error *err)
+{
+	const char *text = query_text(&request->query, name);
+	if (query_time(&request->query, name, time, err) < 0)
+		return -1;
+	if (text && *text && *time == 0)
+		*time = 1;
+	return 0;
+}
+
 HANDLER(serve_events)
 {
 	int64_t since, until;
 	AUTO_JSON json_t *filters = NULL;
-	if (query_time(&request->query, "since", &since, err) < 0 || query_time(&request->query, "until", &until, err) < 0 ||
+	if (event_time(request, "since", &since, err) < 0 || event_time(request, "until", &until, err) < 0 ||
 	    query_filters(&request->query, &filters, err) < 0)
 		return -1;
 	if (since > 0 && until > 0 && until < since)

@@ -140,6 +140,18 @@ static void add_host(struct gt_engine *engine, json_t *info)
 				"NGoroutines", 0, "NEventsListener", gt_events_listeners(engine)));
 }
 
+static json_t *address_pools(const struct gt_config *config)
+{
+	json_t *pools = json_array();
+	for (size_t i = 0; i < config->address_pools.count; i++) {
+		char base[64];
+		unsigned size;
+		if (sscanf(config->address_pools.items[i], "%63s size %u", base, &size) == 2)
+			json_array_append_new(pools, json_pack("{s:s s:i}", "Base", base, "Size", (int)size));
+	}
+	return pools;
+}
+
 static void add_settings(struct gt_engine *engine, const struct gt_config *config, json_t *info)
 {
 	json_object_update_new(
@@ -155,6 +167,8 @@ static void add_settings(struct gt_engine *engine, const struct gt_config *confi
 				engine->shim_path, "DefaultRuntime", "gantry", "LiveRestoreEnabled", 1, "Isolation", "", "InitBinary",
 				"gantry-init", "SecurityOptions", security_options(config), "CDISpecDirs", "IndexServerAddress", "", "Swarm",
 				"NodeID", "", "LocalNodeState", "inactive", "ControlAvailable", 0, "Error", "", "RemoteManagers", "Cluster"));
+	json_object_set_new(info, "DefaultAddressPools", address_pools(config));
+	json_object_set_new(info, "FirewallBackend", json_pack("{s:s}", "Driver", "nftables"));
 	for (size_t i = 0; i < 3; i++) {
 		static const char *const COMMITS[] = { "ContainerdCommit", "RuncCommit", "InitCommit" };
 		json_object_set_new(info, COMMITS[i], json_pack("{s:s}", "ID", i ? GANTRY_VERSION : "")); /* the runtime and init are our own */
