@@ -203,7 +203,8 @@ static int bridge_join(void *driver, const struct gantry_call *call, struct gant
 	mac_format(plug.mac, endpoint->mac);
 	snprintf(endpoint->host_ifname, sizeof endpoint->host_ifname, "%s", plug.host_end);
 	endpoint->mtu = network.mtu;
-	if (!plug.default_route)
+	/* Elsewhere the gateway stays told, whether or not the default route goes there now: it may later. */
+	if (network.internal)
 		endpoint->gateway4[0] = endpoint->gateway6[0] = '\0';
 	return 0;
 }

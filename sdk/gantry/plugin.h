@@ -286,11 +286,12 @@ struct gantry_endpoint {
 	char mac[18];                   /* "02:42:ac:11:00:02"; in: given or empty; out: in force */
 	char ipv4[GANTRY_ADDR_MAX];     /* CIDR, or empty; in from the engine's IPAM, out from the driver's own */
 	char ipv6[GANTRY_ADDR_MAX];
-	char gateway4[GANTRY_ADDR_MAX]; /* in: the engine's idea; out: what was set; empty: no default route */
+	char gateway4[GANTRY_ADDR_MAX]; /* in: the engine's idea; out: where a default route would go; empty: nowhere */
 	char gateway6[GANTRY_ADDR_MAX];
 	char host_ifname[GANTRY_IFNAME_MAX];    /* out: for people and counters */
 	uint32_t mtu;                   /* out, 0: unknown */
-	uint32_t default_route;         /* in: this endpoint carries the container's default route */
+	uint32_t default_route;         /* in: this endpoint carries the container's default route; join is repeated to
+					 * give it to, or take it from, a joined one */
 	struct gantry_options options;  /* endpoint driver options */
 };
 

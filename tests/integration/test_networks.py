@@ -191,6 +191,17 @@ def test_user_defined_networks(daemon):
         assert daemon.docker("network", "rm", name, check=False).code == 1
 
 
+def test_the_default_route_moves_on(daemon):
+    daemon.docker("network", "create", "--subnet", "10.98.0.0/24", "aaa")
+    daemon.docker("run", "-d", "--name", "c1", "--network", "aaa", IMAGE, "sleep", "100")
+    daemon.docker("network", "connect", "bridge", "c1")
+    networks = daemon.inspect("c1")["NetworkSettings"]["Networks"]
+    assert "default via 10.98.0.1 " in daemon.docker("exec", "c1", "ip", "route").out
+    assert networks["bridge"]["Gateway"] == daemon.json("GET", "/networks/bridge")["IPAM"]["Config"][0]["Gateway"]
+    daemon.docker("network", "disconnect", "aaa", "c1")
+    assert f"default via {networks['bridge']['Gateway']} " in daemon.docker("exec", "c1", "ip", "route").out
+
+
 def test_networks_are_apart_and_internal_ones_closed(daemon, outside):
     daemon.docker("network", "create", "left")
     daemon.docker("network", "create", "--internal", "closed")

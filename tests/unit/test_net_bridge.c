@@ -62,7 +62,11 @@ static void joining_again_changes_nothing(void **state)
 	/* The default route moves with the engine's wish. */
 	box.endpoint.default_route = 0;
 	assert_ok(gt_net_join(driver, &box.endpoint, box.place.netns, &err), err);
-	assert_string_equal(box.endpoint.gateway4, "");
+	assert_string_equal(box.endpoint.gateway4, "172.30.0.1");
+	assert_lacks(shell_in(&box.place, "ip route"), "default");
+	box.endpoint.default_route = 1;
+	assert_ok(gt_net_join(driver, &box.endpoint, box.place.netns, &err), err);
+	assert_shows(shell_in(&box.place, "ip route"), "default via 172.30.0.1");
 	box_end(&box);
 }
 
