@@ -11,17 +11,22 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "api/internal.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 
 enum { MULTIPLEXED_SINCE = 42 };
+#define READER_PATIENCE (100 * GT_MILLISECOND)
 
 const char *stream_content_type(const struct request *request, bool tty)
 {
@@ -44,6 +49,19 @@ static void tell(const struct request *request, int fd, const struct gt_error *e
 	shutdown(fd, SHUT_RDWR);
 }
 
+/* Until the client has read the head of the answer: what follows at once would be read along with it, and clients that then go over from their HTTP
+ * library's buffer to the bare socket (docker-py) lose it. Over tcp there is no telling; network latency does the same there. */
+static void await_reader(int client)
+{
+	int queued = 0;
+	for (int64_t waited = 0, step = 20000; waited < READER_PATIENCE; waited += step, step = step < GT_MILLISECOND ? step * 3 / 2 : step) {
+		struct timespec pause = { .tv_nsec = step };
+		if (ioctl(client, SIOCOUTQ, &queued) < 0 || queued == 0)
+			return;
+		nanosleep(&pause, NULL);
+	}
+}
+
 static void hand_over(struct request *request, int fd)
 {
 	struct gt_error err = { 0 };
@@ -61,6 +79,7 @@ void hijack_upgraded(void *cls, struct MHD_Connection *connection, void *slot, c
 	struct request *request = slot;
 	(void)cls;
 	(void)connection;
+	await_reader(sock);
 	AUTO_CLOSE int fd = fcntl(sock, F_DUPFD_CLOEXEC, 0);
 	if (fd >= 0 && extra_size > 0)
 		fd = relay_prepend(take_fd(fd), extra, extra_size);
@@ -114,6 +133,7 @@ int answer_hijack(struct request *request, bool tty, int (*serve)(struct request
 		return -1;
 	request->taken = true;
 	request->status = 200;
+	await_reader(fd);
 	hand_over(request, fd);
 	return 0;
 }

@@ -9,7 +9,7 @@ from harness import REPO
 
 PATH = os.path.join(REPO, "tests", "data", "docker-engine-api-v1.50.yaml")
 # Go pointers that the engine answers with null, though the description does not say so.
-NULLABLE = ("MemorySwappiness", "OomKillDisable", "PidsLimit", "Init")
+NULLABLE = ("ExitCode", "MemorySwappiness", "OomKillDisable", "PidsLimit", "Init")
 METHODS = ("get", "head", "post", "put", "delete")
 
 
