@@ -63,7 +63,8 @@ struct overlay {
 	char rw_options[160];           /* those of mounts with an upper directory */
 
 	atomic_uint serial;             /* names in trash/ */
-	pthread_t reaper;               /* empties trash/ behind removals that take long; the fields below are under `lock` */
+	atomic_uint backlog;            /* put there since the reaper last began */
+	pthread_t reaper;               /* empties trash/; the fields below are under `lock` */
 	pthread_cond_t reaper_wake;
 	bool reaper_runs, reaper_work;
 	atomic_bool stop;
@@ -108,7 +109,9 @@ int layer_usage(struct overlay *self, const struct gantry_call *call, const char
 /* ---- trash.c ---- */
 /* Moves dirfd/name to trash/ (absent: success), where trash_empty() or the reaper finds it. */
 int trash_put(struct overlay *self, int dirfd, const char *name, char trash_name[16], struct gantry_error *err);
-/* Removes trash/<name>, for a while; what is left then is the reaper's. */
+/* Deletes trash/<name>, for a while; what is left then is the reaper's. */
+void trash_delete(struct overlay *self, const struct gantry_call *call, const char *trash_name);
+/* Has trash/<name> deleted by the reaper; helps it where it is behind. */
 void trash_remove(struct overlay *self, const struct gantry_call *call, const char *trash_name);
 /* Sets the reaper to work where trash/ is not empty. */
 void trash_wake(struct overlay *self);

@@ -139,7 +139,7 @@ static int clear_away(struct overlay *self, struct gantry_error *err)
 	char trash_name[16];
 	if (trash_put(self, self->fd, PROBE, trash_name, err) < 0)
 		return -1;
-	trash_remove(self, NULL, trash_name);
+	trash_delete(self, NULL, trash_name);
 	return 0;
 }
 

@@ -1,8 +1,8 @@
 /*
  * trash.c - removal: one rename takes a layer out of sight, then its files go.
  *
- * The caller of remove() deletes for a while, as most layers are small and people expect the space back; what is left then, or was left by a crash, is
- * deleted by a thread (the reaper) that lives from its first need until close(). Trees are hostile: links are not followed, and directories below
+ * A thread (the reaper, which lives from its first need until close()) deletes them, and what a crash left; nobody waits for it. Where it falls behind,
+ * callers of remove() delete for a while themselves, so that making and removing cannot outrun it. Trees are hostile: links are not followed, and directories below
  * MAX_DEPTH levels are moved up into trash/, so that depth costs neither stack nor descriptors.
  */
 #include "overlay.h"
@@ -18,6 +18,7 @@
 
 #define PATIENCE_NS 2000000000LL        /* that a caller of remove() spends */
 #define TRASH_DEPTH 128
+#define BACKLOG_MAX 64                  /* removals that the reaper may be behind before callers help */
 
 struct removal {
 	struct overlay *self;
@@ -166,6 +167,7 @@ static void *reaper_main(void *arg)
 			continue;
 		}
 		self->reaper_work = false;
+		atomic_store(&self->backlog, 0);
 		pthread_mutex_unlock(&self->lock);
 		empty_trash(self);
 		pthread_mutex_lock(&self->lock);
@@ -206,7 +208,7 @@ void trash_stop(struct overlay *self)
 		pthread_join(self->reaper, NULL);
 }
 
-void trash_remove(struct overlay *self, const struct gantry_call *call, const char *trash_name)
+void trash_delete(struct overlay *self, const struct gantry_call *call, const char *trash_name)
 {
 	struct removal how = { .self = self, .until = monotonic() + PATIENCE_NS };
 	if (call && call->deadline_ns && call->deadline_ns < how.until)
@@ -216,4 +218,12 @@ void trash_remove(struct overlay *self, const struct gantry_call *call, const ch
 		complain(self, trash_name);
 	else if (rc < 0 || how.moved)
 		set_to_work(self);
+}
+
+void trash_remove(struct overlay *self, const struct gantry_call *call, const char *trash_name)
+{
+	if (atomic_fetch_add(&self->backlog, 1) < BACKLOG_MAX)
+		set_to_work(self);
+	else
+		trash_delete(self, call, trash_name);
 }

@@ -56,6 +56,14 @@ static int count_entries(void **state, const char *below)
 	return count;
 }
 
+/* By a thread, soon. */
+static void assert_trash_empties(void **state)
+{
+	for (int i = 0; i < 500 && count_entries(state, "trash"); i++)
+		usleep(10000);
+	assert_int_equal(count_entries(state, "trash"), 0);
+}
+
 static int begin(struct gt_driver *driver, const char *id, const char *parent)
 {
 	struct gt_error err = { 0 };
@@ -360,9 +368,7 @@ static void what_a_crash_left_is_removed(void **state)
 	close(box);
 	stop_drivers(*state);
 	open_overlay(state, "");
-	for (int i = 0; i < 200 && count_entries(state, "trash"); i++)
-		usleep(10000);
-	assert_int_equal(count_entries(state, "trash"), 0);
+	assert_trash_empties(state);
 }
 
 /* Makes, seals and removes layers until it is killed. */
@@ -481,7 +487,7 @@ static void a_layer_is_removed_after_those_on_it(void **state)
 	assert_listed(driver, "");
 	assert_int_equal(count_entries(state, "layers"), 0);
 	assert_int_equal(count_entries(state, "l"), 0);
-	assert_int_equal(count_entries(state, "trash"), 0);
+	assert_trash_empties(state);
 }
 
 static void deep_and_immutable_trees_are_removed(void **state)
@@ -506,9 +512,7 @@ static void deep_and_immutable_trees_are_removed(void **state)
 	assert_fails(gt_layer_usage(driver, "deep", &usage, &err), err, GT_UNSUPPORTED,
 		     "driver overlay: the size of layer deep cannot be told: directories are nested too deeply in it");
 	assert_ok(gt_layer_remove(driver, "deep", &err), err);
-	for (int i = 0; i < 500 && count_entries(state, "trash"); i++)
-		usleep(10000);
-	assert_int_equal(count_entries(state, "trash"), 0);
+	assert_trash_empties(state);
 }
 
 static void usage_counts_files_once(void **state)
@@ -595,7 +599,7 @@ static void many_threads_work_at_once(void **state)
 	assert_listed(driver, "base ");
 	assert_int_equal(count_entries(state, "layers"), 1);
 	assert_int_equal(count_entries(state, "l"), 1);
-	assert_int_equal(count_entries(state, "trash"), 0);
+	assert_trash_empties(state);
 }
 
 static void no_descriptor_stays_open(void **state)
