@@ -136,9 +136,10 @@ void gt_engine_close(struct gt_engine *engine)
 	if (engine->drivers)
 		gt_drivers_cancel(engine->drivers);
 	gt_producers_end(&engine->archives);
-	gt_timers_free(engine);
 	gt_monitor_free(engine);
+	gt_timers_stop(engine);
 	gt_workers_free(engine);
+	gt_timers_free(engine);
 	free_containers(engine);
 	gt_networks_close(engine);
 	gt_volumes_close(engine);

@@ -24,6 +24,7 @@ struct gt_exec {
 	char id[65];
 	struct gt_container *ctr;       /* referenced */
 	struct gt_exec *next;           /* of the container; engine->lock */
+	uint64_t timer;                 /* engine->lock: set once, while it is in the tables; 0: it has not ended */
 	int refs;
 	/* as created */
 	bool attach_stdin, attach_stdout, attach_stderr, tty, privileged;
@@ -92,6 +93,14 @@ static bool unlink_locked(struct gt_exec *exec)
 	return true;
 }
 
+/* Out of the tables already: gives back their reference and the timer's. */
+static void let_go(struct gt_exec *exec)
+{
+	if (exec->timer && gt_timer_cancel(exec->ctr->engine, exec->timer))
+		exec_put(exec);
+	exec_put(exec);
+}
+
 static void forget(struct gt_exec *exec)
 {
 	struct gt_engine *engine = exec->ctr->engine;
@@ -99,7 +108,7 @@ static void forget(struct gt_exec *exec)
 	bool there = unlink_locked(exec);
 	pthread_rwlock_unlock(&engine->lock);
 	if (there)
-		exec_put(exec);
+		let_go(exec);
 }
 
 static void forget_job(void *arg)
@@ -129,6 +138,18 @@ static void tell_command(struct gt_exec *exec, const char *verb)
 	tell(exec, action.data, NULL);
 }
 
+/* For whoever asks how it ended. */
+static void keep_for_a_while(struct gt_exec *exec)
+{
+	struct gt_engine *engine = exec->ctr->engine;
+	pthread_rwlock_wrlock(&engine->lock);
+	if (gt_map_get(&engine->execs, exec->id) == exec) {
+		__atomic_add_fetch(&exec->refs, 1, __ATOMIC_RELAXED);
+		exec->timer = gt_timer_after(engine, KEEP, forget_job, exec);
+	}
+	pthread_rwlock_unlock(&engine->lock);
+}
+
 static void end_exec(struct gt_exec *exec, int code)
 {
 	struct gt_container *ctr = exec->ctr;
@@ -144,8 +165,7 @@ static void end_exec(struct gt_exec *exec, int code)
 		return;
 	snprintf(text, sizeof text, "%d", code);
 	tell(exec, "exec_die", json_pack("{s:s}", "exitCode", text));
-	__atomic_add_fetch(&exec->refs, 1, __ATOMIC_RELAXED);
-	gt_timer_after(ctr->engine, KEEP, forget_job, exec);
+	keep_for_a_while(exec);
 }
 
 void gt_exec_exited(struct gt_container *ctr, const struct gt_shim_event *event)
@@ -177,7 +197,7 @@ void gt_execs_drop(struct gt_container *ctr)
 		pthread_mutex_unlock(&ctr->lock);
 		if (open)
 			tell(list, "exec_die", json_pack("{s:s}", "exitCode", "137"));
-		exec_put(list);
+		let_go(list);
 		list = next;
 	}
 }

@@ -219,7 +219,8 @@ uint64_t gt_timer_after(struct gt_engine *engine, int64_t delay, void (*fn)(void
 bool gt_timer_cancel(struct gt_engine *engine, uint64_t id);
 void gt_work(struct gt_engine *engine, void (*fn)(void *arg), void *arg);
 int gt_timers_new(struct gt_engine *engine, struct gt_error *err);
-void gt_timers_free(struct gt_engine *engine);
+void gt_timers_stop(struct gt_engine *engine);          /* nothing becomes due any more; before the workers end */
+void gt_timers_free(struct gt_engine *engine);          /* after them: they may still have set some */
 int gt_workers_new(struct gt_engine *engine, struct gt_error *err);
 void gt_workers_free(struct gt_engine *engine);         /* waits for what runs */
 /* Absolute CLOCK_MONOTONIC time for pthread_cond_timedwait, `ns` from now; conditions are made by gt_cond_init(). */

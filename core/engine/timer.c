@@ -127,8 +127,7 @@ int gt_timers_new(struct gt_engine *engine, struct gt_error *err)
 	return 0;
 }
 
-/* Ends the thread and runs what is still waiting at once, so that arguments are freed by those who know how: they see engine->closing. */
-void gt_timers_free(struct gt_engine *engine)
+void gt_timers_stop(struct gt_engine *engine)
 {
 	struct gt_timers *timers = engine->timers;
 	if (!timers)
@@ -140,6 +139,14 @@ void gt_timers_free(struct gt_engine *engine)
 	pthread_mutex_unlock(&timers->lock);
 	if (started)
 		pthread_join(timers->thread, NULL);
+}
+
+/* What is still waiting runs at once, so that arguments are freed by those who know how: they see engine->closing. */
+void gt_timers_free(struct gt_engine *engine)
+{
+	struct gt_timers *timers = engine->timers;
+	if (!timers)
+		return;
 	for (size_t i = 0; i < timers->count; i++)
 		timers->heap[i].fn(timers->heap[i].arg);
 	free(timers->heap);
