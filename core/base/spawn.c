@@ -29,6 +29,15 @@ struct child_args {
 #define NO_STACK_MARKS
 #endif
 
+/* The thread sanitizer takes every clone for a fork, and would write down in the memory that both share that it is in a child. It gets one. */
+#if defined(__SANITIZE_THREAD__)
+#define SHARED_MEMORY 0
+#define STACK_MAPPING MAP_SHARED
+#else
+#define SHARED_MEMORY CLONE_VM
+#define STACK_MAPPING MAP_PRIVATE
+#endif
+
 /* Moves the wanted descriptors above the range they will land in, then into place. */
 NO_STACK_MARKS static int place_fds(const int *fds, int nfds)
 {
@@ -74,7 +83,7 @@ int gt_spawn(const struct gt_spawn *how, pid_t *pid, int *pidfd, struct gt_error
 {
 	if (how->nfds > SPAWN_MAX_FDS)
 		return gt_fail(err, GT_INTERNAL, "start %s: too many descriptors", how->path);
-	void *stack = mmap(NULL, SPAWN_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	void *stack = mmap(NULL, SPAWN_STACK, PROT_READ | PROT_WRITE, STACK_MAPPING | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (stack == MAP_FAILED)
 		return gt_fail_sys(err, GT_INTERNAL, errno, "start %s", how->path);
 
@@ -84,11 +93,12 @@ int gt_spawn(const struct gt_spawn *how, pid_t *pid, int *pidfd, struct gt_error
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	int cancel;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-	struct child_args args = { .how = how };
+	struct child_args *args = stack; /* at the far end of the child's stack */
+	*args = (struct child_args){ .how = how };
 	int fd = -1;
-	pid_t child = clone(child_main, (char *)stack + SPAWN_STACK, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
-			    &args, &fd);
-	int failure = child < 0 ? errno : args.failure;
+	pid_t child = clone(child_main, (char *)stack + SPAWN_STACK, SHARED_MEMORY | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
+			    args, &fd);
+	int failure = child < 0 ? errno : args->failure;
 	pthread_setcancelstate(cancel, NULL);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	munmap(stack, SPAWN_STACK);
