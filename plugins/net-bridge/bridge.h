@@ -138,8 +138,8 @@ int mac_derive(const struct address *ipv4, unsigned char mac[6]);
 bool ifname_valid(const char *name);
 bool id_valid(const char *id);
 void host_end_name(const char *endpoint_id, char name[IFNAMSIZ]);
-/* Writes net.FAMILY.conf.IFNAME.KEY, or net.FAMILY.KEY where ifname is NULL, of the calling thread's network namespace, where the value differs. ifname
- * is valid. Returns -1 with errno. */
+/* Makes net.FAMILY.conf.IFNAME.KEY (net.FAMILY.KEY where ifname is NULL) of the calling thread's network namespace `value`. ifname is valid. Returns -1 with
+ * errno. */
 int sysctl_set(const char *value, const char *family, const char *ifname, const char *key);
 #define LOG_WARN(self, ...)                                                     \
 	do {                                                                    \

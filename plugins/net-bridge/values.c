@@ -111,22 +111,19 @@ int sysctl_set(const char *value, const char *family, const char *ifname, const 
 {
 	char path[128], old[16];
 	snprintf(path, sizeof path, "/proc/sys/net/%s/%s%s%s%s", family, ifname ? "conf/" : "", ifname ? ifname : "", ifname ? "/" : "", key);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t got = fd < 0 ? -1 : read(fd, old, sizeof old);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	size_t len = strlen(value);
+	ssize_t done = fd < 0 ? -1 : write(fd, value, len);
 	int saved = errno;
 	if (fd >= 0)
 		close(fd);
-	errno = saved;
-	if (got < 0)
-		return -1;
-	size_t want = strlen(value);
-	if ((size_t)got >= want && strncmp(old, value, want) == 0 && ((size_t)got == want || old[want] == '\n'))
+	if (done == (ssize_t)len)
 		return 0;
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	ssize_t put_len = fd < 0 ? -1 : write(fd, value, want);
-	saved = errno;
+	/* Where /proc/sys is read-only, it may be as it should be. */
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	done = fd < 0 ? -1 : read(fd, old, sizeof old);
 	if (fd >= 0)
 		close(fd);
 	errno = saved;
-	return put_len == (ssize_t)want ? 0 : -1;
+	return done == (ssize_t)len + 1 && strncmp(old, value, len) == 0 ? 0 : -1;
 }
