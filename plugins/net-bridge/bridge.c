@@ -246,10 +246,9 @@ static int bridge_leave(void *driver, const struct gantry_call *call, const char
 	char host_end[IFNAMSIZ];
 	if (!id_valid(endpoint_id))
 		return gantry_fail(err, GANTRY_E_INVALID, "an endpoint's id must be 64 hexadecimal digits");
-	if (bridge_unpublish(driver, call, network_id, endpoint_id, err) < 0)
-		return -1;
 	host_end_name(endpoint_id, host_end);
-	return netns_fd < 0 ? vanish_expect(driver, host_end, err) : link_leave(host_end, err);
+	int rc = netns_fd < 0 ? vanish_expect(driver, host_end, err) : link_leave(host_end, err);
+	return bridge_unpublish(driver, call, network_id, endpoint_id, err) < 0 ? -1 : rc;
 }
 
 /* With the lock held. Takes `published` over where it succeeds. */
@@ -402,7 +401,6 @@ static int bridge_reconcile(void *driver, const struct gantry_call *call, const 
 {
 	struct bridge *self = driver;
 	uint32_t *picks = NULL, *starts = NULL;
-	(void)call;
 	if (group_ports(port_owner, port_count, endpoint_count, &picks, &starts) < 0) {
 		free(picks);
 		free(starts);
@@ -419,7 +417,7 @@ static int bridge_reconcile(void *driver, const struct gantry_call *call, const 
 	drop_untold(self);
 	int rc = nat_rebuild(self, err);
 	if (rc == 0)
-		rc = sweep_links(self, endpoints, endpoint_count, endpoint_size, err);
+		rc = sweep_links(self, call, endpoints, endpoint_count, endpoint_size, err);
 	pthread_mutex_unlock(&self->lock);
 	free(picks);
 	free(starts);

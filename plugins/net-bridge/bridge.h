@@ -243,7 +243,8 @@ int vanish_expect(struct bridge *self, const char *host_end, struct gantry_error
 
 /* ---- sweep.c ---- */
 /* Removes our links that no network and none of the endpoints own; puts links back on their bridges. With the lock held. */
-int sweep_links(struct bridge *self, const struct gantry_endpoint *endpoints, size_t count, size_t size, struct gantry_error *err);
+int sweep_links(struct bridge *self, const struct gantry_call *call, const struct gantry_endpoint *endpoints, size_t count, size_t size,
+		struct gantry_error *err);
 
 /* ---- published.c ---- */
 /* Checks and copies; holds nothing yet. NULL with err. `size` is that of one of the ports; `picks`, where not NULL, are the indices of the `count` ports

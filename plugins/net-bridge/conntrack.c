@@ -27,7 +27,6 @@ struct tuple {
 };
 
 struct forget {
-	const struct published *published;
 	const struct port *port;
 	struct ifaddrs *host;           /* the host's addresses */
 	struct nl_msg *deletions[MAX_FORGOTTEN];
@@ -131,7 +130,6 @@ void conntrack_forget(const struct published *published)
 	struct forget *forget = calloc(1, sizeof *forget);
 	struct nl_sock *sock = forget ? netlink_open(NETLINK_NETFILTER, &ignored) : NULL;
 	if (sock && getifaddrs(&forget->host) == 0) {
-		forget->published = published;
 		for (unsigned i = 0; i < published->count; i++) {
 			forget->port = &published->ports[i];
 			forget->count = 0;

@@ -124,7 +124,8 @@ static int read_wanted(struct sweep *sweep, const struct gantry_endpoint *endpoi
 	return 0;
 }
 
-int sweep_links(struct bridge *self, const struct gantry_endpoint *endpoints, size_t count, size_t size, struct gantry_error *err)
+int sweep_links(struct bridge *self, const struct gantry_call *call, const struct gantry_endpoint *endpoints, size_t count, size_t size,
+		struct gantry_error *err)
 {
 	struct sweep sweep = { .self = self };
 	struct nl_sock *sock = netlink_open(NETLINK_ROUTE, err);
@@ -133,7 +134,9 @@ int sweep_links(struct bridge *self, const struct gantry_endpoint *endpoints, si
 		rc = read_links(&sweep, sock, err);
 	/* One that resists does not keep the others. */
 	for (size_t i = 0; rc == 0 && i < sweep.count; i++) {
-		if (settle(&sweep, sock, &sweep.ours[i], err) < 0)
+		if (self->host->cancelled(self->host, call))
+			rc = gantry_fail(err, GANTRY_E_TIMEOUT, "links of an earlier life are left; the next start goes on with them");
+		else if (settle(&sweep, sock, &sweep.ours[i], err) < 0)
 			LOG_WARN(self, "link %s: %s", sweep.ours[i].name, err->message);
 	}
 	free(sweep.wanted);
