@@ -74,5 +74,3 @@ char *config_registry_auth(struct cli *cli, const char *reference, struct gt_err
 char *config_all_auths(struct cli *cli, struct gt_error *err);
 /* The registry a reference names: "docker.io" -> "https://index.docker.io/v1/". Caller frees. */
 char *registry_of(const char *reference);
-char *base64_encode(const char *bytes, size_t len, bool url);
-int base64_decode(const char *text, struct gt_buf *out);

@@ -8,43 +8,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/base64.h"
 #include "base/fd.h"
 #include "cli.h"
-
-static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-char *base64_encode(const char *bytes, size_t len, bool url)
-{
-	const unsigned char *in = (const unsigned char *)bytes;
-	struct gt_buf out = { 0 };
-	for (size_t i = 0; i < len; i += 3) {
-		unsigned word = (unsigned)in[i] << 16 | (i + 1 < len ? in[i + 1] : 0U) << 8 | (i + 2 < len ? in[i + 2] : 0U);
-		for (int j = 0; j < 4; j++) {
-			char c = i + (size_t)j > len ? '=' : digits[word >> (18 - 6 * j) & 63];
-			gt_buf_char(&out, url && c == '+' ? '-' : url && c == '/' ? '_' : c);
-		}
-	}
-	return gt_buf_take(&out);
-}
-
-int base64_decode(const char *text, struct gt_buf *out)
-{
-	unsigned word = 0;
-	int bits = 0;
-	for (; *text && *text != '='; text++) {
-		char c = *text == '-' ? '+' : *text == '_' ? '/' : *text;
-		const char *at = strchr(digits, c);
-		if (!at)
-			return -1;
-		word = word << 6 | (unsigned)(at - digits);
-		bits += 6;
-		if (bits >= 8) {
-			bits -= 8;
-			gt_buf_char(out, (char)(word >> bits & 0xff));
-		}
-	}
-	return 0;
-}
 
 json_t *config_load(struct cli *cli, struct gt_error *err)
 {
@@ -95,7 +61,7 @@ static json_t *credentials(const json_t *entry, const char *server)
 	json_t *out = json_object();
 	AUTO_BUF struct gt_buf pair = { 0 };
 	const char *auth = js(entry, "auth");
-	if (*auth && base64_decode(auth, &pair) == 0 && pair.len > 0) {
+	if (*auth && gt_base64_decode(auth, &pair) == 0 && pair.len > 0) {
 		char *colon = strchr(pair.data, ':');
 		if (colon) {
 			*colon = '\0';
@@ -125,7 +91,7 @@ char *config_registry_auth(struct cli *cli, const char *reference, struct gt_err
 		return NULL;
 	AUTO_JSON json_t *plain = credentials(entry, registry);
 	AUTO_FREE char *text = json_dumps(plain, JSON_COMPACT);
-	return base64_encode(text, strlen(text), true);
+	return gt_base64_encode(text, strlen(text), true);
 }
 
 char *config_all_auths(struct cli *cli, struct gt_error *err)
@@ -142,5 +108,5 @@ char *config_all_auths(struct cli *cli, struct gt_error *err)
 		json_object_set_new(all, server, credentials(entry, server));
 	}
 	AUTO_FREE char *text = json_dumps(all, JSON_COMPACT);
-	return base64_encode(text, strlen(text), true);
+	return gt_base64_encode(text, strlen(text), true);
 }

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "api.h"
+#include "base/base64.h"
 #include "container.h"
 #include "humanize.h"
 #include "tar.h"
@@ -71,7 +72,7 @@ static json_t *stat_of(struct http_response *response, struct gt_error *err)
 {
 	const char *header = http_header(response, "X-Docker-Container-Path-Stat");
 	AUTO_BUF struct gt_buf text = { 0 };
-	if (!header || base64_decode(header, &text) < 0 || text.len == 0)
+	if (!header || gt_base64_decode(header, &text) < 0 || text.len == 0)
 		return gt_fail_null(err, GT_INTERNAL, "the daemon did not say what kind of file it is");
 	return gt_json_parse(text.data, text.len, "the daemon's description of the file", err);
 }

@@ -6,6 +6,7 @@
 #include <termios.h>
 
 #include "api.h"
+#include "base/base64.h"
 #include "humanize.h"
 #include "list.h"
 #include "other.h"
@@ -94,7 +95,7 @@ static int remember(struct cli *cli, const char *server, const char *user, const
 		json_object_set_new(config, "auths", auths);
 	}
 	AUTO_FREE char *pair = gt_xasprintf("%s:%s", user, *token ? "" : password);
-	AUTO_FREE char *encoded = base64_encode(pair, strlen(pair), false);
+	AUTO_FREE char *encoded = gt_base64_encode(pair, strlen(pair), false);
 	json_t *entry = json_pack("{s:s}", "auth", encoded);
 	jset_str(entry, "identitytoken", token);
 	json_object_set_new(auths, server, entry);

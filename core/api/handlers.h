@@ -57,6 +57,7 @@ HANDLER(serve_image_save);
 HANDLER(serve_image_save_many);
 HANDLER(serve_image_load);
 HANDLER(serve_image_create);
+HANDLER(serve_image_pull);         /* registry.c: what create does with fromImage */
 
 /* networks.c */
 HANDLER(serve_network_list);

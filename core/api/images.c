@@ -116,9 +116,7 @@ HANDLER(serve_image_create)
 {
 	const char *image = query_text(&request->query, "fromImage"), *source = query_text(&request->query, "fromSrc");
 	if (image)
-		return gt_fail(err, GT_UNSUPPORTED,
-			       "pull %s: pulling from a registry is not supported yet: bring the image in with 'docker load' or 'docker import'",
-			       image);
+		return serve_image_pull(request, err);
 	if (!source)
 		return gt_fail(err, GT_INVALID, "one of the query parameters fromImage and fromSrc must be given");
 	if (strcmp(source, "-") != 0)

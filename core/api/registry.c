@@ -1,7 +1,64 @@
 /*
- * registry.c - what needs a registry or a builder, refused by name.
+ * registry.c - what is asked of registries, and a builder's requests, refused by name.
  */
+#include <string.h>
+
 #include "api/handlers.h"
+#include "base/base64.h"
+
+#define AUTH_MAX (256u << 10)
+
+/* X-Registry-Auth: base64 (either alphabet) of a JSON object; absent, empty and null are nobody. *auth: the caller's, NULL for nobody. */
+static int registry_auth(const struct request *request, json_t **auth, struct gt_error *err)
+{
+	const char *header = req_header(request, "X-Registry-Auth");
+	AUTO_BUF struct gt_buf text = { 0 };
+	*auth = NULL;
+	if (!header || !header[0])
+		return 0;
+	if (strlen(header) > AUTH_MAX || gt_base64_decode(header, &text) < 0 || text.len == 0)
+		return gt_fail(err, GT_INVALID, "the X-Registry-Auth header is not base64 of a JSON object");
+	json_t *json = gt_json_parse(text.data, text.len, "the X-Registry-Auth header", err);
+	explicit_bzero(text.data, text.len);
+	if (!json)
+		return -1;
+	if (json_is_object(json)) {
+		*auth = json;
+		return 0;
+	}
+	bool null = json_is_null(json);
+	json_decref(json);
+	return null ? 0 : gt_fail(err, GT_INVALID, "the X-Registry-Auth header is not a JSON object");
+}
+
+/* ---- pull ---- */
+
+static int pull(struct request *request, int in_fd, struct gt_progress *progress, struct gt_error *err)
+{
+	const struct query *query = &request->query;
+	const char *image = query_text(query, "fromImage"), *tag = query_text(query, "tag");
+	AUTO_JSON json_t *auth = NULL;
+	(void)in_fd;
+	if (registry_auth(request, &auth, err) < 0)
+		return -1;
+	struct gt_reference parsed;
+	if (gt_reference_parse(image, &parsed, err) < 0)
+		return -1;
+	/* as Docker reads it: the tag goes before one in the name; neither means all tags */
+	bool all = !tag && !parsed.tag && !parsed.digest;
+	AUTO_FREE char *reference = !tag ? gt_xstrdup(image) : NULL;
+	if (tag) {
+		bool digest = strncmp(tag, "sha256:", 7) == 0;
+		reference = gt_xasprintf("%s/%s%s%s", parsed.domain, parsed.path, digest ? "@" : ":", tag);
+	}
+	gt_reference_free(&parsed);
+	return gt_engine_image_pull(request->api->engine, reference, query_text(query, "platform"), all, auth, progress, err);
+}
+
+HANDLER(serve_image_pull)
+{
+	return upload_begin(request, pull, true, false, err);
+}
 
 HANDLER(serve_image_push)
 {

@@ -6,7 +6,7 @@
  * reads nothing until it has sent all must not stand still. Where nothing came up by the end of the body, MHD sends the answer.
  *
  * The connection's thread and the worker share `text`, `done` and `failed` under `lock`. The worker ends when the pipe does, so upload_free()
- * can wait for it.
+ * can wait for it; one that works on without the body (a pull) asks whether it is cancelled.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,6 +34,7 @@ struct upload {
 	int in_fd;                      /* the worker's */
 	int out_fd;                     /* non-blocking; -1 once the worker wants no more, or the body is whole */
 	pthread_t thread;
+	atomic_bool cancelled;          /* nobody waits for the outcome any more */
 	pthread_mutex_t lock;           /* guards the four below */
 	pthread_cond_t changed;
 	struct gt_buf text;             /* lines that the client has not got yet */
@@ -68,11 +69,17 @@ static void emit(void *arg, json_t *message)
 		add_line(upload, message);
 }
 
+static bool cancelled(void *arg)
+{
+	struct upload *upload = arg;
+	return atomic_load(&upload->cancelled) || atomic_load(&upload->request->api->stopping);
+}
+
 static void *worker(void *arg)
 {
 	struct upload *upload = arg;
 	struct gt_error err = { 0 };
-	struct gt_progress progress = { .emit = emit, .arg = upload };
+	struct gt_progress progress = { .emit = emit, .arg = upload, .cancelled = cancelled };
 	int failed = upload->work(upload->request, upload->in_fd, upload->lines ? &progress : NULL, &err);
 	close(upload->in_fd);
 	LOCKED(&upload->lock);
@@ -123,6 +130,7 @@ void upload_free(struct upload *upload)
 		return;
 	if (upload->out_fd >= 0)
 		close(upload->out_fd);
+	atomic_store(&upload->cancelled, true);
 	pthread_join(upload->thread, NULL);
 	pthread_cond_destroy(&upload->changed);
 	pthread_mutex_destroy(&upload->lock);
@@ -314,8 +322,10 @@ int upload_end(struct upload *upload, struct gt_error *err)
 	}
 	pthread_mutex_lock(&upload->lock);
 	/* Without lines the answer is the result; with lines a failure before the first of them is. */
-	while (!upload->done && !(upload->lines && upload->text.len > 0))
-		pthread_cond_wait(&upload->changed, &upload->lock);
+	while (!upload->done && !(upload->lines && upload->text.len > 0)) {
+		if (!wait_locked(upload, LOOK_MS) && req_client_gone(request))
+			atomic_store(&upload->cancelled, true);
+	}
 	bool refused = upload->done && upload->failed && upload->text.len == 0;
 	if (refused)
 		*err = upload->error;

@@ -152,6 +152,50 @@ static int check_pool(const char *value, struct gt_error *err)
 	return 0;
 }
 
+/* ---- registries ---- */
+
+static bool is_host(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] <= ' ' || strchr("/?#@=\"'", text[i]))
+			return false;
+	}
+	return len > 0 && len < 256;
+}
+
+static int check_insecure(const char *value, struct gt_error *err)
+{
+	unsigned long prefix;
+	if (strchr(value, '/') ? is_cidr(value, AF_INET, &prefix) || is_cidr(value, AF_INET6, &prefix) : is_host(value, strlen(value)))
+		return 0;
+	return gt_fail(err, GT_INVALID, "%s is not HOST, HOST:PORT or a subnet such as 10.0.0.0/8", value);
+}
+
+static int check_mirror(const char *value, struct gt_error *err)
+{
+	const char *equals = strchr(value, '='), *url = equals ? equals + 1 : value;
+	size_t scheme = strncmp(url, "https://", 8) == 0 ? 8 : strncmp(url, "http://", 7) == 0 ? 7 : 0;
+	size_t host = scheme ? strcspn(url + scheme, "/") : 0;
+	if (!scheme || !is_host(url + scheme, host) || strpbrk(url, "?#@ ") || (equals && !is_host(value, (size_t)(equals - value))))
+		return gt_fail(err, GT_INVALID, "%s is not https://HOST[:PORT] or REGISTRY=https://HOST[:PORT]", value);
+	return 0;
+}
+
+static int check_directory(const char *value, struct gt_error *err)
+{
+	return value[0] == '/' ? 0 : gt_fail(err, GT_INVALID, "%s is not an absolute path", value);
+}
+
+static int check_proxy(const char *value, struct gt_error *err)
+{
+	static const char *const schemes[] = { "http://", "https://", "socks5://", "socks5h://" };
+	for (size_t i = 0; i < GT_COUNT(schemes); i++) {
+		if (strncmp(value, schemes[i], strlen(schemes[i])) == 0 && value[strlen(schemes[i])])
+			return 0;
+	}
+	return gt_fail(err, GT_INVALID, "%s is not http://HOST:PORT (or https, socks5, socks5h)", value);
+}
+
 /* ---- the table ---- */
 
 static const struct {
@@ -163,6 +207,11 @@ static const struct {
 	{ "runtime", "cgroup_parent", check_cgroup },
 	{ "runtime", "userns_remap", check_remap },
 	{ "runtime", "default_ulimits", check_ulimit },
+	{ "registry", "insecure", check_insecure },
+	{ "registry", "mirrors", check_mirror },
+	{ "registry", "certs", check_directory },
+	{ "registry", "http_proxy", check_proxy },
+	{ "registry", "https_proxy", check_proxy },
 	{ "log", "driver", check_log_driver },
 	{ "network", "bridge_subnet", check_subnet },
 	{ "network", "bridge_subnet6", check_subnet6 },

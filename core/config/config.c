@@ -61,6 +61,18 @@ static const struct key KEYS[] = {
 	{ "storage", "embedded_image", PATH, AT(embedded_image), GANTRY_SHARE "/busybox.tar", 0, 0,
 	  "image archive that is loaded once into a new store; empty: none" },
 
+	{ "registry", "insecure", LIST, AT(registry_insecure), "", 0, 0,
+	  "HOST, HOST:PORT or SUBNET of registries without TLS, or with certificates that nobody vouches for; loopback addresses always are" },
+	{ "registry", "mirrors", LIST, AT(registry_mirrors), "", 0, 0,
+	  "URL of a mirror of docker.io, or HOST=URL for another registry's; asked first, without credentials" },
+	{ "registry", "certs", LIST, AT(registry_certs), GANTRY_SYSCONF "/certs.d, /etc/docker/certs.d", 0, 0,
+	  "directories with HOST[:PORT]/*.crt (CAs), *.cert and *.key (client certificates)" },
+	{ "registry", "http_proxy", TEXT, AT(http_proxy), "", 0, 0, "proxy for http; empty: HTTP_PROXY of the daemon's environment" },
+	{ "registry", "https_proxy", TEXT, AT(https_proxy), "", 0, 0, "proxy for https; empty: HTTPS_PROXY of the daemon's environment" },
+	{ "registry", "no_proxy", TEXT, AT(no_proxy), "", 0, 0,
+	  "hosts that are reached without a proxy; empty: NO_PROXY of the daemon's environment; loopback addresses always are" },
+	{ "registry", "max_downloads", NUMBER, AT(max_downloads), "3", 1, 16, "layers of one pull that are fetched at a time" },
+
 	{ "log", "driver", TEXT, AT(log_driver), "json-file", 0, 0, "default log driver of containers: json-file, local, none" },
 	{ "log", "max_size", SIZE, AT(log_max_size), "0", 0, INT64_MAX, "rotate a container's log at this size; 0: never" },
 	{ "log", "max_file", NUMBER, AT(log_max_file), "1", 1, 1000, "files kept of a rotated log" },
@@ -256,7 +268,7 @@ static int on_line(void *context, const char *section, const char *name, const c
 	else if (section_known)
 		complain(in, "unknown key %s in section [%s]", name, section);
 	else
-		complain(in, "unknown section [%s] (there are: daemon, runtime, storage, log, network, plugin.NAME)", section);
+		complain(in, "unknown section [%s] (there are: daemon, runtime, storage, registry, log, network, plugin.NAME)", section);
 	return 1;
 }
 

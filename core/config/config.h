@@ -51,6 +51,13 @@ struct gt_config {
 	bool fsync;                     /* off: for tests and throw-away machines */
 	char *embedded_image;           /* archive loaded once into a fresh store; empty: none */
 
+	/* [registry] */
+	struct gt_strings registry_insecure;    /* "host", "host:port", "192.168.0.0/16" */
+	struct gt_strings registry_mirrors;     /* "https://mirror" for docker.io, "HOST=https://mirror" */
+	struct gt_strings registry_certs;       /* directories that hold HOST/ca.crt and so on */
+	char *http_proxy, *https_proxy, *no_proxy;      /* empty: the daemon's environment */
+	int64_t max_downloads;          /* layers of one pull at a time */
+
 	/* [log] defaults of containers */
 	char *log_driver;               /* json-file, local, none */
 	int64_t log_max_size;           /* bytes; 0: no rotation */

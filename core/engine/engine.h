@@ -120,6 +120,9 @@ json_t *gt_engine_image_remove(struct gt_engine *engine, const char *name, bool 
 json_t *gt_engine_images_prune(struct gt_engine *engine, const json_t *filters, struct gt_error *err);
 json_t *gt_engine_images_list(struct gt_engine *engine, bool all, const json_t *filters, bool shared_size, struct gt_error *err);
 int gt_engine_image_tag(struct gt_engine *engine, const char *name, const char *repo, const char *tag, struct gt_error *err);
+/* all: every tag of the repository. */
+int gt_engine_image_pull(struct gt_engine *engine, const char *reference, const char *platform, bool all, const json_t *auth,
+			 struct gt_progress *progress, struct gt_error *err);
 int gt_engine_image_load(struct gt_engine *engine, int in_fd, struct gt_progress *progress, struct gt_error *err);
 int gt_engine_image_import(struct gt_engine *engine, int in_fd, const char *repo, const char *tag, const char *message,
 			   const struct gt_strings *changes, const char *platform, struct gt_progress *progress, char id[72],

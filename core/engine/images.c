@@ -127,6 +127,35 @@ int gt_engine_image_tag(struct gt_engine *engine, const char *name, const char *
 	return 0;
 }
 
+static void tell_pulled(struct gt_engine *engine, const char *reference)
+{
+	struct gt_reference parsed;
+	if (gt_reference_parse(reference, &parsed, NULL) < 0)
+		return;
+	AUTO_FREE char *familiar = gt_reference_familiar(&parsed, true);
+	tell(engine, "pull", familiar, familiar);
+	gt_reference_free(&parsed);
+}
+
+int gt_engine_image_pull(struct gt_engine *engine, const char *reference, const char *platform, bool all, const json_t *auth,
+			 struct gt_progress *progress, struct gt_error *err)
+{
+	AUTO_JSON json_t *pulled = NULL;
+	char id[72];
+	int rc;
+	if (all) {
+		rc = gt_image_pull_all(engine->images, reference, platform, auth, progress, &pulled, err);
+	} else {
+		rc = gt_image_pull(engine->images, reference, platform, auth, progress, id, err);
+		pulled = rc == 0 ? json_pack("[s]", reference) : NULL;
+	}
+	size_t i;
+	json_t *name;
+	json_array_foreach(pulled, i, name)
+		tell_pulled(engine, json_string_value(name));
+	return rc;
+}
+
 int gt_engine_image_load(struct gt_engine *engine, int in_fd, struct gt_progress *progress, struct gt_error *err)
 {
 	AUTO_JSON json_t *loaded = NULL;

@@ -59,6 +59,7 @@ enum format { FORMAT_UNKNOWN, FORMAT_PLAIN, FORMAT_GZIP, FORMAT_ZLIB_GZIP, FORMA
 
 struct blob_reader {
 	struct blob blob;
+	void *remote;                   /* of blob.remote */
 	int64_t stored;                 /* bytes read from the fd */
 	struct digest digest;
 	enum format format;
@@ -78,6 +79,8 @@ struct blob_reader *blob_open(const struct blob *blob)
 	struct blob_reader *reader = gt_xmalloc(sizeof *reader);
 	memset(reader, 0, offsetof(struct blob_reader, in));
 	reader->blob = *blob;
+	if (blob->remote)
+		reader->remote = blob->remote->open(blob->remote_arg, blob->progress);
 	digest_begin(&reader->digest);
 	return reader;
 }
@@ -86,6 +89,8 @@ void blob_close(struct blob_reader *reader)
 {
 	if (!reader)
 		return;
+	if (reader->remote)
+		reader->blob.remote->close(reader->remote);
 	free(reader->isal);
 	if (reader->zlib)
 		inflateEnd(reader->zlib);
@@ -101,6 +106,31 @@ int64_t blob_position(const struct blob_reader *reader)
 	return __atomic_load_n(&reader->stored, __ATOMIC_RELAXED);
 }
 
+char blob_format(const struct blob_reader *reader)
+{
+	switch (reader->format) {
+	case FORMAT_GZIP:
+	case FORMAT_ZLIB_GZIP:
+		return 'g';
+	case FORMAT_ZSTD:
+		return 'z';
+	case FORMAT_PLAIN:
+		return 'p';
+	default:
+		return '?';
+	}
+}
+
+static ssize_t read_local(struct blob_reader *reader, size_t room, struct gt_error *err)
+{
+	ssize_t n;
+	do {
+		n = reader->blob.length < 0 ? read(reader->blob.fd, reader->in, room) :
+					      pread(reader->blob.fd, reader->in, room, reader->blob.offset + reader->stored);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? gt_fail_sys(err, GT_INTERNAL, errno, "read a blob") : n;
+}
+
 /* Refills in[] once it is used up. */
 static int refill(struct blob_reader *reader, struct gt_error *err)
 {
@@ -109,13 +139,9 @@ static int refill(struct blob_reader *reader, struct gt_error *err)
 	size_t room = IN_ROOM;
 	if (reader->blob.length >= 0 && reader->blob.length - reader->stored < (int64_t)room)
 		room = (size_t)(reader->blob.length - reader->stored);
-	ssize_t n;
-	do {
-		n = reader->blob.length < 0 ? read(reader->blob.fd, reader->in, room) :
-					      pread(reader->blob.fd, reader->in, room, reader->blob.offset + reader->stored);
-	} while (n < 0 && errno == EINTR);
+	ssize_t n = reader->remote ? reader->blob.remote->read(reader->remote, reader->in, room, err) : read_local(reader, room, err);
 	if (n < 0)
-		return gt_fail_sys(err, GT_INTERNAL, errno, "read a blob");
+		return -1;
 	if (n == 0 && room > 0 && reader->blob.length >= 0)
 		return gt_fail(err, GT_INVALID, "a blob is cut short: %lld of %lld bytes are there", (long long)reader->stored,
 			       (long long)reader->blob.length);

@@ -76,11 +76,17 @@ json_t *gt_images_prune(struct gt_images *images, const json_t *filters, struct 
 json_t *gt_images_usage(struct gt_images *images, int64_t *layers_size, struct gt_error *err);  /* as the list, with SharedSize and Containers */
 size_t gt_images_count(struct gt_images *images);
 
-/* Progress of a long operation: message is Docker's JSON ({"status":..., "progressDetail":...,"id":...}); borrowed. May be NULL. */
+/* Progress of a long operation: message is Docker's JSON ({"status":..., "progressDetail":...,"id":...}); borrowed. May be NULL.
+ * cancelled (may be NULL) is asked now and then, from any thread of the operation: true ends it with GT_CANCELLED. */
 struct gt_progress {
 	void (*emit)(void *arg, json_t *message);
 	void *arg;
+	bool (*cancelled)(void *arg);
 };
+static inline bool gt_progress_cancelled(const struct gt_progress *progress)
+{
+	return progress && progress->cancelled && progress->cancelled(progress->arg);
+}
 
 /* Docker archive or OCI layout, tar, plain or gzip/zstd/xz/bzip2, from in_fd. *loaded: array of names for events. */
 int gt_image_load(struct gt_images *images, int in_fd, struct gt_progress *progress, json_t **loaded, struct gt_error *err);
@@ -90,6 +96,20 @@ struct gt_stream *gt_image_save(struct gt_images *images, const struct gt_string
 int gt_image_import(struct gt_images *images, int in_fd, const char *repo, const char *tag, const char *message,
 		    const struct gt_strings *changes, const char *platform, struct gt_progress *progress, char id[72],
 		    struct gt_error *err);
+
+/* ---- registries (registry/) ---- */
+
+/* auth: Docker's AuthConfig ({"username", "password", "identitytoken", "registrytoken", "serveraddress"}) or NULL, as X-Registry-Auth has it. */
+
+/* What an X-Registry-Config ({"HOST": AuthConfig, ...}, as builds get it) has for the reference's registry; borrowed, NULL: nothing. */
+json_t *gt_registry_auth_for(const json_t *configs, const char *reference);
+/* Pulls name[:tag][@digest]; without both, the tag is latest. platform ("linux/arm64/v8"): NULL for the host's. The id is the image's, which is there
+ * on return. */
+int gt_image_pull(struct gt_images *images, const char *reference, const char *platform, const json_t *auth, struct gt_progress *progress,
+		  char id[72], struct gt_error *err);
+/* Every tag of a repository. *pulled: array of references, also of those that came before a failure; the caller's. */
+int gt_image_pull_all(struct gt_images *images, const char *repository, const char *platform, const json_t *auth,
+		      struct gt_progress *progress, json_t **pulled, struct gt_error *err);
 
 /* commit: seals a container's changes as a new layer on `parent` (image id, or NULL). */
 struct gt_image_commit {

@@ -29,7 +29,7 @@ int gt_images_open(const struct gt_config *config, struct gt_store *store, struc
 	self->config = config;
 	self->store = store;
 	self->storage = storage;
-	self->configs = self->recipes = self->spool = -1;
+	self->configs = self->manifests = self->recipes = self->spool = -1;
 	self->helper = gt_xasprintf("%s/gantry-fs", config->libexec_dir);
 	pthread_mutex_init(&self->lock, NULL);
 	pthread_cond_init(&self->changed, NULL);
@@ -57,6 +57,9 @@ void gt_images_close(struct gt_images *images)
 	gt_map_free(&images->refs);
 	gt_map_free(&images->claims);
 	gt_map_free(&images->orphans);
+	for (size_t i = 0; (slot = gt_map_next(&images->names, &i)) != NULL;)
+		free(slot->value);
+	gt_map_free(&images->names);
 	store_close(images);
 	pthread_cond_destroy(&images->changed);
 	pthread_mutex_destroy(&images->lock);
@@ -73,6 +76,15 @@ size_t gt_images_count(struct gt_images *images)
 {
 	LOCKED(&images->lock);
 	return images->images.count;
+}
+
+const char *intern(struct gt_images *images, const char *text)
+{
+	LOCKED(&images->lock);
+	char *known = gt_map_get(&images->names, text);
+	if (!known)
+		gt_map_set(&images->names, text, known = gt_xstrdup(text));
+	return known;
 }
 
 void progress_emit(struct gt_progress *progress, json_t *message)

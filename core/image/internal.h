@@ -7,6 +7,8 @@
  * unpack.c     one layer's bytes: unpack and verify, rebuild
  * blob.c       a blob as a stream: decompression and digests
  * fsjob.c      the client side of gantry-fs
+ * platform.c manifest.c   what the OCI image-spec calls so
+ * registry/    pull, push and what else is asked of registries
  * load.c save.c import.c commit.c list.c inspect.c remove.c reference.c config.c change.c filter.c
  *
  * Counting: an image counts its top layer once, a layer its parent, a holder (container) the image's top layer, and a load under way what
@@ -36,8 +38,17 @@
 #define CONFIG_MAX (8u << 20)           /* bytes of a config, a manifest, an index */
 #define MAX_LAYERS 512
 
+/* A layer as a registry has it: what was pulled, or what a push made of it. */
+struct layer_blob {
+	char hex[65];                   /* "": none is known */
+	char format;                    /* 'g' gzip, 'z' zstd, 'p' plain */
+	int64_t size;
+	const char *repository;         /* "docker.io/library/debian", where it was; interned */
+};
+
 struct layer {
 	char chain[65], diff[65];       /* hex */
+	struct layer_blob blob;
 	char id[65];                    /* in the storage driver */
 	struct layer *parent;
 	int64_t size;                   /* bytes of files */
@@ -65,7 +76,7 @@ struct gt_images {
 	struct gt_collection *meta;             /* images/meta/<hex>.json */
 	struct gt_collection *layer_documents;  /* images/layers/<chain>.json */
 	char *helper;                           /* path of gantry-fs */
-	int configs, recipes, spool;            /* directories below <root>/images; spool is emptied at start */
+	int configs, manifests, recipes, spool; /* directories below <root>/images; spool is emptied at start */
 
 	pthread_mutex_t lock;                   /* guards the tables below, and all structs image and layer */
 	pthread_cond_t changed;                 /* a claim was given up */
@@ -75,6 +86,7 @@ struct gt_images {
 	struct gt_map claims;                   /* chain -> itself: being unpacked or removed */
 	struct gt_map orphans;                  /* holder -> struct layer: holders of images that were removed by force */
 	size_t idle_layers;                     /* layers that count 0, see above */
+	struct gt_map names;                    /* interned repositories */
 	struct gt_producers savers;             /* streams of save */
 };
 
@@ -93,10 +105,20 @@ void digest_add(struct digest *digest, const void *bytes, size_t len);
 void digest_end(struct digest *digest, char hex[65]);
 void digest_of(const void *bytes, size_t len, char hex[65]);
 
+/* Bytes that come from elsewhere than a descriptor. */
+struct blob_remote {
+	void *(*open)(const void *arg, struct gt_progress *progress);
+	ssize_t (*read)(void *handle, void *bytes, size_t room, struct gt_error *err);  /* 0 at the end */
+	void (*close)(void *handle);
+};
+
 /* Where a blob's bytes are. length -1: a stream, to its end; else a range of a file. */
 struct blob {
 	int fd;
 	int64_t offset, length;
+	const struct blob_remote *remote;       /* NULL: fd; else the stream is remote's */
+	const void *remote_arg;
+	struct gt_progress *progress;           /* asked for cancellation; may be NULL */
 };
 struct blob_reader;
 struct blob_reader *blob_open(const struct blob *blob);
@@ -105,6 +127,7 @@ ssize_t blob_read(struct blob_reader *reader, void *bytes, size_t room, struct g
 /* After the end: digest and number of the bytes as they were stored. */
 int blob_finish(struct blob_reader *reader, char hex[65], int64_t *length, struct gt_error *err);
 void blob_close(struct blob_reader *reader);
+char blob_format(const struct blob_reader *reader);     /* as in struct layer_blob; '?' for others */
 int64_t blob_position(const struct blob_reader *reader);                /* stored bytes read so far */
 /* A small blob whole. */
 int blob_slurp(const struct blob *blob, size_t max, const char *what, struct gt_buf *out, struct gt_error *err);
@@ -126,6 +149,8 @@ struct layer_source {
 	const char *blob_hex;           /* digest of the stored bytes, or NULL: not known */
 	int64_t blob_size;              /* -1: not known */
 	const char *diff_hex;           /* NULL: not known (import, commit) */
+	const char *label;              /* pulled: what progress calls it; NULL: loaded */
+	const char *repository;         /* pulled: interned, where the blob is */
 };
 /* The layer with source->diff_hex over parent (may be NULL), counted once for the caller: from the table, from another load that is under way, or
  * unpacked, verified and sealed. parent must be counted by the caller. */
@@ -163,6 +188,9 @@ void store_drop_layer(struct gt_images *images, const struct layer *layer);
 int store_put_refs(struct gt_images *images, struct gt_error *err);
 int store_put_meta(struct gt_images *images, const struct image *image, struct gt_error *err);
 void store_drop_image(struct gt_images *images, const struct image *image);
+/* The manifest that an image was pulled or pushed with, its exact bytes. */
+int store_put_manifest(struct gt_images *images, const char *hex, const struct gt_buf *bytes, struct gt_error *err);
+int store_read_manifest(struct gt_images *images, const char *hex, struct gt_buf *out, struct gt_error *err);
 int store_put_config(struct gt_images *images, const char *hex, const struct gt_buf *bytes, struct gt_error *err);
 int store_read_config(struct gt_images *images, const char *hex, struct gt_buf *out, struct gt_error *err);
 
@@ -185,6 +213,7 @@ size_t image_layer_count(const struct image *image);
 bool image_has_child(struct gt_images *images, const struct image *image);
 /* Tags an image by id: for load, import, commit. previous_id: "" or the id that lost the name. */
 int image_tag_hex(struct gt_images *images, const char *hex, const char *repo, const char *tag, char previous[72], struct gt_error *err);
+const char *intern(struct gt_images *images, const char *text);         /* takes the lock; lives as long as images */
 void progress_emit(struct gt_progress *progress, json_t *message);      /* takes message over */
 int strings_index(const struct gt_strings *list, const char *text);     /* -1: not there */
 void strings_remove(struct gt_strings *list, const char *text);

@@ -11,7 +11,8 @@
 
 #include "internal.h"
 
-#define MAX_WORKERS 4           /* that fill layers of one image at the same time */
+#define MAX_WORKERS 4           /* that fill layers of one image at the same time, where their bytes are here already */
+#define MAX_DOWNLOADS 16        /* the same where they are fetched; [registry] max_downloads */
 
 void chain_id(const char *parent_chain, const char *diff, char chain[65])
 {
@@ -22,6 +23,13 @@ void chain_id(const char *parent_chain, const char *diff, char chain[65])
 	char text[2 * 72];
 	int len = snprintf(text, sizeof text, "sha256:%s sha256:%s", parent_chain, diff);
 	digest_of(text, (size_t)len, chain);
+}
+
+/* What becomes of a pulled layer, in Docker's words. */
+static void tell(struct gt_progress *progress, const struct layer_source *source, const char *status)
+{
+	if (source->label)
+		progress_emit(progress, json_pack("{s:s, s:{}, s:s}", "status", status, "progressDetail", "id", source->label));
 }
 
 /* ---- table and claims ---- */
@@ -118,6 +126,7 @@ struct layer *layer_acquire(struct gt_images *images, struct layer *parent, cons
 	if (!known)
 		claim(images, layer->chain);
 	pthread_mutex_unlock(&images->lock);
+	tell(progress, source, known ? "Already exists" : "Pulling fs layer");
 	if (known)
 		return known;
 
@@ -131,8 +140,10 @@ struct layer *layer_acquire(struct gt_images *images, struct layer *parent, cons
 	struct layer *result = rc == 0 ? enter(images, layer) : NULL;
 	unclaim(images, layer->chain);
 	pthread_mutex_unlock(&images->lock);
-	if (result)
-		(void)take(layer);
+	if (!result)
+		return NULL;
+	(void)take(layer);
+	tell(progress, source, "Pull complete");
 	return result;
 }
 
@@ -163,10 +174,17 @@ static void emit_locked(void *arg, json_t *message)
 	batch->progress->emit(batch->progress->arg, message);
 }
 
+/* One layer's failure ends the others. */
+static bool batch_cancelled(void *arg)
+{
+	struct batch *batch = arg;
+	return atomic_load(&batch->stop) || gt_progress_cancelled(batch->progress);
+}
+
 static void *batch_worker(void *arg)
 {
 	struct batch *batch = arg;
-	struct gt_progress progress = { emit_locked, batch };
+	struct gt_progress progress = { emit_locked, batch, batch_cancelled };
 	for (;;) {
 		size_t turn = atomic_fetch_add(&batch->next, 1);
 		if (turn >= batch->count || atomic_load(&batch->stop))
@@ -180,14 +198,26 @@ static void *batch_worker(void *arg)
 	}
 }
 
+static size_t worker_count(const struct batch *batch)
+{
+	if (batch->sources[0].blob.remote)
+		return (size_t)batch->images->config->max_downloads;
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	return cpus < 1 ? 1 : cpus > MAX_WORKERS ? MAX_WORKERS : (size_t)cpus;
+}
+
+static int64_t stored_size(const struct layer_source *source)
+{
+	return source->blob.remote ? source->blob_size : source->blob.length;
+}
+
 static void fill_all(struct batch *batch)
 {
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	size_t wanted = cpus < 1 ? 1 : cpus > MAX_WORKERS ? MAX_WORKERS : (size_t)cpus, started = 0;
-	pthread_t threads[MAX_WORKERS];
+	size_t wanted = worker_count(batch), started = 0;
+	pthread_t threads[MAX_DOWNLOADS];
 	for (size_t i = 0; i < batch->count; i++) { /* insertion sort: there are few */
 		size_t at = i;
-		for (; at > 0 && batch->sources[batch->order[at - 1]].blob.length < batch->sources[i].blob.length; at--)
+		for (; at > 0 && stored_size(&batch->sources[batch->order[at - 1]]) < stored_size(&batch->sources[i]); at--)
 			batch->order[at] = batch->order[at - 1];
 		batch->order[at] = i;
 	}
@@ -220,11 +250,16 @@ static int finish_one(struct batch *batch, size_t i, struct gt_error *err)
 /* The failure that made the workers stop comes before what was not begun because of it. */
 static size_t first_failure(const struct batch *batch)
 {
+	size_t cancelled = batch->count;
 	for (size_t i = 0; i < batch->count; i++) {
-		if (batch->results[i] < 0 && batch->errors[i].kind != GT_UNAVAILABLE)
+		if (batch->results[i] >= 0 || batch->errors[i].kind == GT_UNAVAILABLE)
+			continue;
+		if (batch->errors[i].kind != GT_CANCELLED)
 			return i;
+		if (cancelled == batch->count)
+			cancelled = i; /* it may be the consequence of another's failure */
 	}
-	return batch->count;
+	return cancelled;
 }
 
 /* Returns the new top, counted, whose count on parent's is taken over; or NULL with everything undone, parent's count too. */
@@ -252,6 +287,7 @@ static struct layer *run_batch(struct batch *batch, struct layer *parent, struct
 			below->refs--; /* ours; the new one counts it too */
 		unclaim(images, top->chain);
 		pthread_mutex_unlock(&images->lock);
+		tell(batch->progress, &batch->sources[done - 1], "Pull complete");
 	}
 	for (size_t i = begun; i-- > done;)
 		layer_discard(images, batch->layers[i]);
@@ -318,6 +354,8 @@ struct layer *layers_acquire(struct gt_images *images, const struct layer_source
 		claim(images, layer->chain); /* nobody else has: the first of them was free, and the rest stand on it */
 	}
 	pthread_mutex_unlock(&images->lock);
+	for (size_t i = 0; i < count; i++)
+		tell(progress, &sources[i], i < known ? "Already exists" : "Pulling fs layer");
 	if (known == count)
 		return top;
 	struct batch batch = { .images = images, .sources = sources + known, .layers = layers, .count = count - known, .order = order,

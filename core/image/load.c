@@ -13,10 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "internal.h"
+#include "manifest.h"
 
 #define MAX_FILES 100000
 #define MAX_IMAGES 1000
@@ -181,7 +181,7 @@ static int spool_stream(struct bundle *bundle, struct archive *archive, int in_f
 		return gt_fail_sys(err, GT_INTERNAL, errno, "make a temporary file below the engine's root");
 	AUTO_FREE struct decompressed *source = gt_xmalloc(sizeof *source);
 	source->err = (struct gt_error){ 0 };
-	source->reader = blob_open(&(struct blob){ in_fd, 0, -1 });
+	source->reader = blob_open(&(struct blob){ .fd = in_fd, .offset = 0, .length = -1 });
 	int rc = archive_read_open(archive, source, NULL, read_decompressed, NULL) == ARCHIVE_OK ? 0 : archive_failed(archive, err);
 	if (rc == 0)
 		rc = add_entries(bundle, archive, 0, err);
@@ -223,7 +223,7 @@ static int read_file(const struct bundle *bundle, const char *name, struct gt_bu
 	const struct file *file = find_file(bundle, name);
 	if (!file)
 		return gt_fail(err, GT_INVALID, "the archive has no file \"%.200s\"", name);
-	struct blob blob = { bundle->fd, file->offset, file->length };
+	struct blob blob = { .fd = bundle->fd, .offset = file->offset, .length = file->length };
 	return blob_slurp(&blob, CONFIG_MAX, name, out, err);
 }
 
@@ -325,7 +325,7 @@ static int docker_layers(struct bundle *bundle, const json_t *names, struct sour
 		const struct file *file = name ? find_file(bundle, name) : NULL;
 		if (!file)
 			return gt_fail(err, GT_INVALID, "the archive lacks layer \"%.200s\"", name ? name : "?");
-		layers[i].blob = (struct blob){ bundle->fd, file->offset, file->length };
+		layers[i].blob = (struct blob){ .fd = bundle->fd, .offset = file->offset, .length = file->length };
 		layers[i].size = -1;
 		digest_from_name(name, layers[i].blob_hex);
 	}
@@ -392,29 +392,6 @@ static int load_docker(struct bundle *bundle, struct gt_error *err)
 
 /* ---- OCI layouts ---- */
 
-struct descriptor {
-	const char *media_type, *digest;        /* borrowed */
-	int64_t size;
-	const json_t *platform, *annotations;
-};
-
-static int read_descriptor(const json_t *json, struct descriptor *out, struct gt_error *err)
-{
-	json_t *platform = NULL, *annotations = NULL;
-	*out = (struct descriptor){ .media_type = "", .digest = "", .size = -1 };
-	if (!json_is_object(json))
-		return gt_fail(err, GT_INVALID, "a descriptor is not an object");
-	if (gt_json_string(json, "mediaType", &out->media_type, err) < 0 || gt_json_string(json, "digest", &out->digest, err) < 0 ||
-	    gt_json_int(json, "size", &out->size, err) < 0 || gt_json_object(json, "platform", &platform, err) < 0 ||
-	    gt_json_object(json, "annotations", &annotations, err) < 0)
-		return -1;
-	out->platform = platform;
-	out->annotations = annotations;
-	if (!digest_is_valid(out->digest))
-		return gt_fail(err, GT_INVALID, "a descriptor's digest \"%.100s\" is not sha256", out->digest);
-	return 0;
-}
-
 /* The descriptor's blob, checked against it. */
 static int read_blob(const struct bundle *bundle, const struct descriptor *descriptor, struct gt_buf *out, struct gt_error *err)
 {
@@ -431,48 +408,12 @@ static int read_blob(const struct bundle *bundle, const struct descriptor *descr
 	return 0;
 }
 
-static const char *host_architecture(void)
-{
-	static const struct {
-		const char *machine, *architecture;
-	} names[] = { { "x86_64", "amd64" }, { "aarch64", "arm64" }, { "armv7l", "arm" }, { "ppc64le", "ppc64le" },
-		      { "s390x", "s390x" },  { "riscv64", "riscv64" } };
-	struct utsname host;
-	if (uname(&host) == 0) {
-		for (size_t i = 0; i < GT_COUNT(names); i++) {
-			if (strcmp(names[i].machine, host.machine) == 0)
-				return names[i].architecture;
-		}
-	}
-	return "amd64";
-}
-
 static bool fits_host(const struct descriptor *descriptor)
 {
-	const char *os = "", *architecture = "";
-	gt_json_string(descriptor->platform, "os", &os, NULL);
-	gt_json_string(descriptor->platform, "architecture", &architecture, NULL);
-	return strcmp(os, "linux") == 0 && strcmp(architecture, host_architecture()) == 0;
-}
-
-/* Not an image but something said about one. */
-static bool is_attestation(const struct descriptor *descriptor)
-{
-	const char *os = "";
-	gt_json_string(descriptor->platform, "os", &os, NULL);
-	return strcmp(os, "unknown") == 0 || json_object_get(descriptor->annotations, "vnd.docker.reference.type");
-}
-
-static bool is_index(const struct descriptor *descriptor)
-{
-	return strcmp(descriptor->media_type, "application/vnd.oci.image.index.v1+json") == 0 ||
-	       strcmp(descriptor->media_type, "application/vnd.docker.distribution.manifest.list.v2+json") == 0;
-}
-
-static bool is_manifest(const struct descriptor *descriptor)
-{
-	return strcmp(descriptor->media_type, "application/vnd.oci.image.manifest.v1+json") == 0 ||
-	       strcmp(descriptor->media_type, "application/vnd.docker.distribution.manifest.v2+json") == 0;
+	struct platform host, offered;
+	platform_parse(NULL, &host, NULL);
+	platform_read(descriptor->platform, &offered);
+	return platform_rank(&host, &offered) > 0;
 }
 
 /* The name an archive gives to an image; NULL where it is no reference (a bare tag names no repository). */
@@ -490,18 +431,13 @@ static int oci_layer(struct bundle *bundle, const json_t *json, struct source_la
 {
 	struct descriptor descriptor;
 	char name[96];
-	if (read_descriptor(json, &descriptor, err) < 0)
+	if (descriptor_parse(json, &descriptor, err) < 0 || descriptor_check_layer(&descriptor, err) < 0)
 		return -1;
-	const char *type = descriptor.media_type;
-	bool known = strncmp(type, "application/vnd.oci.image.layer.", 32) == 0 ||
-		     strncmp(type, "application/vnd.docker.image.rootfs.", 36) == 0;
-	if (!known || strstr(type, "encrypted"))
-		return gt_fail(err, GT_UNSUPPORTED, "a layer of type \"%.100s\" is not supported", type);
 	snprintf(name, sizeof name, "blobs/sha256/%s", descriptor.digest + 7);
 	const struct file *file = find_file(bundle, name);
 	if (!file)
 		return gt_fail(err, GT_INVALID, "the archive lacks layer %s", descriptor.digest);
-	layer->blob = (struct blob){ bundle->fd, file->offset, file->length };
+	layer->blob = (struct blob){ .fd = bundle->fd, .offset = file->offset, .length = file->length };
 	layer->size = descriptor.size;
 	memcpy(layer->blob_hex, descriptor.digest + 7, 65);
 	return 0;
@@ -518,11 +454,10 @@ static int load_manifest(struct bundle *bundle, const struct descriptor *descrip
 	AUTO_JSON json_t *manifest = gt_json_parse(text.data ? text.data : "", text.len, "image manifest", err);
 	if (!manifest || gt_json_object(manifest, "config", &config_json, err) < 0 || gt_json_array(manifest, "layers", &list, err) < 0)
 		return -1;
-	if (!config_json || read_descriptor(config_json, &config_descriptor, err) < 0)
+	if (!config_json || descriptor_parse(config_json, &config_descriptor, err) < 0)
 		return gt_fail(err, GT_INVALID, "manifest %s has no valid config", descriptor->digest);
 	const char *type = config_descriptor.media_type;
-	if (strcmp(type, "application/vnd.oci.image.config.v1+json") != 0 &&
-	    strcmp(type, "application/vnd.docker.container.image.v1+json") != 0)
+	if (strcmp(type, TYPE_OCI_CONFIG) != 0 && strcmp(type, TYPE_DOCKER_CONFIG) != 0)
 		return gt_fail(err, GT_UNSUPPORTED, "manifest %s is not an image: its config has type \"%.100s\"", descriptor->digest, type);
 	if (json_array_size(list) > MAX_LAYERS)
 		return gt_fail(err, GT_INVALID, "manifest %s has more than %d layers", descriptor->digest, MAX_LAYERS);
@@ -536,12 +471,21 @@ static int load_manifest(struct bundle *bundle, const struct descriptor *descrip
 	return make_image(bundle, &config, layers, json_array_size(list), NULL, hex, err);
 }
 
+static int no_match(const struct descriptor *descriptor, struct gt_error *err)
+{
+	struct platform host;
+	char text[100];
+	platform_parse(NULL, &host, NULL);
+	platform_format(&host, text);
+	return gt_fail(err, GT_NOT_FOUND, "index %s has no image for %s", descriptor->digest, text);
+}
+
 /* Goes down through indexes to the manifest for this host. */
 static int load_descriptor(struct bundle *bundle, const struct descriptor *descriptor, int depth, char hex[65], struct gt_error *err)
 {
-	if (is_manifest(descriptor))
+	if (descriptor_is_manifest(descriptor))
 		return load_manifest(bundle, descriptor, hex, err);
-	if (!is_index(descriptor))
+	if (!descriptor_is_index(descriptor))
 		return gt_fail(err, GT_UNSUPPORTED, "%s: type \"%.100s\" is not an image", descriptor->digest, descriptor->media_type);
 	if (depth >= MAX_INDEX_DEPTH)
 		return gt_fail(err, GT_INVALID, "image indexes are nested deeper than %d levels", MAX_INDEX_DEPTH);
@@ -555,16 +499,16 @@ static int load_descriptor(struct bundle *bundle, const struct descriptor *descr
 	struct descriptor chosen = { 0 }, candidate;
 	size_t candidates = 0;
 	for (size_t i = 0; i < json_array_size(list); i++) {
-		if (read_descriptor(json_array_get(list, i), &candidate, err) < 0)
+		if (descriptor_parse(json_array_get(list, i), &candidate, err) < 0)
 			return -1;
-		if (is_attestation(&candidate))
+		if (descriptor_is_attestation(&candidate))
 			continue;
 		candidates++;
 		if (!chosen.digest || (fits_host(&candidate) && !fits_host(&chosen)))
 			chosen = candidate;
 	}
 	if (!chosen.digest || (candidates > 1 && chosen.platform && !fits_host(&chosen)))
-		return gt_fail(err, GT_NOT_FOUND, "index %s has no image for linux/%s", descriptor->digest, host_architecture());
+		return no_match(descriptor, err);
 	return load_descriptor(bundle, &chosen, depth + 1, hex, err);
 }
 
@@ -576,7 +520,7 @@ static bool better_elsewhere(const json_t *list, size_t at, const struct descrip
 		return false;
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		struct descriptor other;
-		if (i == at || read_descriptor(json_array_get(list, i), &other, NULL) < 0)
+		if (i == at || descriptor_parse(json_array_get(list, i), &other, NULL) < 0)
 			continue;
 		const char *other_name = name_of(&other);
 		if (fits_host(&other) && ((!name && !other_name) || (name && other_name && strcmp(name, other_name) == 0)))
@@ -596,9 +540,9 @@ static int load_oci(struct bundle *bundle, struct gt_error *err)
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		struct descriptor descriptor;
 		char hex[65];
-		if (read_descriptor(json_array_get(list, i), &descriptor, err) < 0)
+		if (descriptor_parse(json_array_get(list, i), &descriptor, err) < 0)
 			return gt_context(err, "index.json");
-		if (is_attestation(&descriptor) || better_elsewhere(list, i, &descriptor))
+		if (descriptor_is_attestation(&descriptor) || better_elsewhere(list, i, &descriptor))
 			continue;
 		if (load_descriptor(bundle, &descriptor, 0, hex, err) < 0)
 			return -1;

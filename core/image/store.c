@@ -2,6 +2,7 @@
  * store.c - images on disk, below <root>/images:
  *
  *   configs/<hex>.json     a config's exact bytes; its digest is the image's id, and is checked when it is loaded
+ *   manifests/<hex>.json   of a pulled or pushed image: its manifest's exact bytes
  *   meta/<hex>.json        what the config does not say: parent, time of the last tag
  *   layers/<chain>.json    a layer: id in the storage driver, diff id, parent, sizes
  *   recipes/<id>.zst       how to rebuild the layer's tar
@@ -20,7 +21,6 @@
 
 #include "internal.h"
 
-
 /* ---- writing ---- */
 
 static json_t *digest_json(const char *hex)
@@ -37,6 +37,12 @@ int store_put_layer(struct gt_images *images, const struct layer *layer, struct 
 					       (int)layer->recipe);
 	if (layer->parent)
 		json_object_set_new(document, "parent", digest_json(layer->parent->chain));
+	const struct layer_blob *blob = &layer->blob;
+	char format[2] = { blob->format, '\0' };
+	if (blob->hex[0])
+		json_object_set_new(document, "blob", json_pack("{s:o, s:I, s:s, s:s}", "digest", digest_json(blob->hex), "size",
+								(json_int_t)blob->size, "format", format, "repository",
+								blob->repository));
 	return gt_store_put(images->layer_documents, layer->chain, document, true, err);
 }
 
@@ -71,8 +77,23 @@ void store_drop_image(struct gt_images *images, const struct image *image)
 	snprintf(name, sizeof name, "%s.json", image->hex);
 	if (unlinkat(images->configs, name, 0) < 0 && errno != ENOENT)
 		gt_warn("an image's config could not be removed", "image", image->hex, "error", strerror(errno));
+	unlinkat(images->manifests, name, 0);
 	if (gt_store_remove(images->meta, image->hex, &err) < 0)
 		gt_warn("an image's document could not be removed", "image", image->hex, "error", err.message);
+}
+
+int store_put_manifest(struct gt_images *images, const char *hex, const struct gt_buf *bytes, struct gt_error *err)
+{
+	char name[80];
+	snprintf(name, sizeof name, "%s.json", hex);
+	return gt_replace_file(images->manifests, name, bytes->data, bytes->len, 0600, images->config->fsync, err);
+}
+
+int store_read_manifest(struct gt_images *images, const char *hex, struct gt_buf *out, struct gt_error *err)
+{
+	char name[80];
+	snprintf(name, sizeof name, "%s.json", hex);
+	return gt_read_file(images->manifests, name, CONFIG_MAX, out, err);
 }
 
 int store_put_config(struct gt_images *images, const char *hex, const struct gt_buf *bytes, struct gt_error *err)
@@ -110,6 +131,23 @@ struct loading {
 	struct gt_map parents;          /* chain -> parent chain (owned), "" for none */
 };
 
+/* What a registry had of it; a blob that makes no sense is just not known. */
+static void load_blob(struct gt_images *images, const json_t *document, struct layer_blob *blob)
+{
+	json_t *object = NULL;
+	const char *digest = "", *format = "", *repository = "";
+	int64_t size = -1;
+	gt_json_object(document, "blob", &object, NULL);
+	gt_json_string(object, "digest", &digest, NULL);
+	gt_json_string(object, "format", &format, NULL);
+	gt_json_string(object, "repository", &repository, NULL);
+	gt_json_int(object, "size", &size, NULL);
+	if (!digest_is_valid(digest) || size < 0 || !format[0] || !strchr("gzp", format[0]))
+		return;
+	*blob = (struct layer_blob){ .format = format[0], .size = size, .repository = intern(images, repository) };
+	memcpy(blob->hex, digest + 7, sizeof blob->hex);
+}
+
 static int load_layer(void *arg, const char *chain, json_t *document)
 {
 	struct loading *loading = arg;
@@ -133,6 +171,7 @@ static int load_layer(void *arg, const char *chain, json_t *document)
 	memcpy(layer->chain, chain, 65);
 	memcpy(layer->id, id, 65);
 	memcpy(layer->diff, diff + 7, 65);
+	load_blob(loading->images, document, &layer->blob);
 	gt_map_set(&loading->parents, chain, gt_xstrdup(parent[0] ? parent + 7 : ""));
 	gt_map_set(&loading->images->layers, chain, take(layer));
 	return 0;
@@ -336,6 +375,14 @@ static void drop_stray_recipe(struct gt_images *images, const char *name)
 	unlinkat(images->recipes, name, 0);
 }
 
+static void drop_stray_manifest(struct gt_images *images, const char *name)
+{
+	char hex[65];
+	snprintf(hex, sizeof hex, "%.64s", name);
+	if (strlen(name) != 69 || !gt_map_get(&images->images, hex))
+		unlinkat(images->manifests, name, 0);
+}
+
 static int drop_stray_meta(void *arg, const char *hex, json_t *document)
 {
 	struct gt_images *images = arg;
@@ -362,7 +409,8 @@ static int load_all(struct loading *loading, struct gt_error *err)
 		return -1;
 	tie_layers(loading);
 	if (each_file(images->configs, load_config, images, err) < 0 || load_refs(images, err) < 0 ||
-	    gt_store_each(images->meta, drop_stray_meta, images, err) < 0)
+	    gt_store_each(images->meta, drop_stray_meta, images, err) < 0 ||
+	    each_file(images->manifests, drop_stray_manifest, images, err) < 0)
 		return -1;
 	remove_strays(loading);
 	layers_sweep(images);
@@ -376,6 +424,7 @@ int store_open(struct gt_images *images, struct gt_error *err)
 	    !(images->meta = gt_store_collection(images->store, "images/meta", err)) ||
 	    !(images->layer_documents = gt_store_collection(images->store, "images/layers", err)) ||
 	    gt_remove_tree(root, "images/spool", err) < 0 || open_below(images, "images/configs", &images->configs, err) < 0 ||
+	    open_below(images, "images/manifests", &images->manifests, err) < 0 ||
 	    open_below(images, "images/recipes", &images->recipes, err) < 0 ||
 	    open_below(images, "images/spool", &images->spool, err) < 0)
 		return -1;
@@ -391,7 +440,7 @@ int store_open(struct gt_images *images, struct gt_error *err)
 
 void store_close(struct gt_images *images)
 {
-	int *fds[] = { &images->configs, &images->recipes, &images->spool };
+	int *fds[] = { &images->configs, &images->manifests, &images->recipes, &images->spool };
 	for (size_t i = 0; i < GT_COUNT(fds); i++) {
 		if (*fds[i] >= 0)
 			close(*fds[i]);

@@ -33,6 +33,7 @@ struct feed {
 	int64_t tar_size, stored_size;
 	struct gt_progress *progress;   /* for the waiting thread */
 	const char *label;
+	bool pulled;
 	int64_t total;
 };
 
@@ -44,6 +45,8 @@ static int feed_all(struct feed *feed, struct digest *diff, char *bytes)
 			return -1;
 		if (n == 0)
 			return blob_finish(feed->reader, feed->stored, &feed->stored_size, &feed->err);
+		if (gt_progress_cancelled(feed->progress))
+			return gt_fail(&feed->err, GT_CANCELLED, "the client went away");
 		digest_add(diff, bytes, (size_t)n);
 		feed->tar_size += n;
 		if (gt_write_full(feed->out, bytes, (size_t)n) < 0) {
@@ -73,7 +76,8 @@ static void show_progress(void *arg)
 {
 	struct feed *feed = arg;
 	int64_t now = blob_position(feed->reader);
-	progress_emit(feed->progress, json_pack("{s:s, s:{s:I, s:I}, s:s}", "status", "Loading layer", "progressDetail", "current",
+	const char *status = !feed->pulled ? "Loading layer" : now < feed->total ? "Downloading" : "Extracting";
+	progress_emit(feed->progress, json_pack("{s:s, s:{s:I, s:I}, s:s}", "status", status, "progressDetail", "current",
 						(json_int_t)now, "total", (json_int_t)(feed->total > 0 ? feed->total : now), "id",
 						feed->label));
 }
@@ -153,9 +157,11 @@ static int spool_file(struct gt_images *images, struct gt_error *err)
 
 static int start_feed(struct feed *feed, const struct layer_source *source, int pipe_out, struct gt_error *err)
 {
-	feed->reader = blob_open(&source->blob);
+	struct blob blob = source->blob;
+	blob.progress = feed->progress;
+	feed->reader = blob_open(&blob);
 	feed->out = pipe_out;
-	feed->total = source->blob.length;
+	feed->total = blob.remote ? source->blob_size : blob.length;
 	int rc = pthread_create(&feed->thread, NULL, feed_main, feed);
 	if (rc == 0)
 		return 0;
@@ -202,7 +208,7 @@ static int run_unpack(struct gt_images *images, const struct gantry_layer_dir *d
 	fcntl(from, F_SETPIPE_SZ, PIPE_ROOM);
 	char label[13];
 	snprintf(label, sizeof label, "%.12s", source->diff_hex ? source->diff_hex : layer->id);
-	struct feed feed = { .progress = progress, .label = label };
+	struct feed feed = { .progress = progress, .label = source->label ? source->label : label, .pulled = source->label != NULL };
 	struct fs_job job;
 	if (start_feed(&feed, source, ends[1], err) < 0)
 		return -1;
@@ -214,6 +220,7 @@ static int run_unpack(struct gt_images *images, const struct gantry_layer_dir *d
 	pthread_join(feed.thread, NULL);
 	if (progress && rc == 0)
 		show_progress(&feed);
+	char format = blob_format(feed.reader);
 	blob_close(feed.reader);
 	/* damaged input is the feeder's to tell; that its reader went away is not */
 	if (feed.rc < 0 && !feed.reader_gone) {
@@ -227,6 +234,10 @@ static int run_unpack(struct gt_images *images, const struct gantry_layer_dir *d
 		return -1;
 	memcpy(layer->diff, feed.diff, sizeof layer->diff);
 	layer->tar_size = feed.tar_size;
+	if (source->repository && source->blob_hex && format != '?') {
+		layer->blob = (struct layer_blob){ .format = format, .size = feed.stored_size, .repository = source->repository };
+		memcpy(layer->blob.hex, feed.stored, sizeof layer->blob.hex);
+	}
 	return gt_json_int(reply, "size", &layer->size, err) | gt_json_bool(reply, "recipe", &layer->recipe, err);
 }
 
@@ -269,7 +280,7 @@ static int unpack_recipe(struct gt_images *images, const struct layer *layer, in
 	struct stat st;
 	if (in < 0 || fstat(in, &st) < 0)
 		return gt_fail_sys(err, GT_INTERNAL, errno, "open the recipe of layer %.12s", layer->chain);
-	struct blob blob = { in, 0, st.st_size };
+	struct blob blob = { .fd = in, .offset = 0, .length = st.st_size };
 	struct blob_reader *reader = blob_open(&blob);
 	AUTO_FREE char *bytes = gt_xmalloc(FEED_ROOM);
 	ssize_t n;

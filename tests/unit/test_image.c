@@ -202,7 +202,7 @@ static void load_tells_what_docker_tells(void **state)
 	AUTO_BUF struct gt_buf archive = { 0 };
 	AUTO_BUF struct gt_buf other = { 0 };
 	AUTO_BUF struct gt_buf told = { 0 };
-	struct gt_progress progress = { note, &told };
+	struct gt_progress progress = { .emit = note, .arg = &told };
 	struct gt_error err = { 0 };
 	char id[65], old[65];
 	make_layers(layers);

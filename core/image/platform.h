@@ -1,0 +1,22 @@
+/*
+ * platform.h - private to core/image: operating system, architecture and variant of an image, as the OCI image-spec and containerd name them.
+ *
+ * Pure functions; thread safe.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/error.h"
+
+struct platform {
+	char os[32], architecture[32], variant[32];     /* normalised; variant "" where it is the usual one */
+};
+
+/* "linux/arm64/v8", "linux/amd64", "arm64"; NULL or "" is the host's. */
+int platform_parse(const char *text, struct platform *platform, struct gt_error *err);
+/* Of an image's config or a descriptor's platform object: {"os", "architecture", "variant"}. */
+void platform_read(const json_t *object, struct platform *platform);
+/* How well `offered` serves who wants `wanted`: 0 not at all, else more is better. An older variant of the same architecture serves too. */
+int platform_rank(const struct platform *wanted, const struct platform *offered);
+void platform_format(const struct platform *platform, char text[100]);
