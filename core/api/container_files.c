@@ -1,6 +1,7 @@
 /*
  * container_files.c - files of containers: archives in and out, export, changes.
  */
+#include <nettle/base64.h>
 #include <string.h>
 
 #include "api/handlers.h"
@@ -13,25 +14,12 @@ static const char *archive_path(const struct request *request, struct gt_error *
 	return path;
 }
 
-static char *base64(const char *text)
-{
-	static const char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	struct gt_buf out = { 0 };
-	size_t len = strlen(text);
-	for (size_t i = 0; i < len; i += 3) {
-		unsigned bits = 0;
-		for (size_t j = 0; j < 3; j++)
-			bits = bits << 8 | (i + j < len ? (unsigned char)text[i + j] : 0);
-		for (size_t j = 0; j < 4; j++)
-			gt_buf_char(&out, i + j <= len ? DIGITS[bits >> (18 - 6 * j) & 63] : '=');
-	}
-	return gt_buf_take(&out);
-}
-
 static int stat_header(struct request *request, const json_t *stat)
 {
 	AUTO_FREE char *text = json_dumps(stat, JSON_COMPACT);
-	AUTO_FREE char *coded = base64(text ? text : "{}");
+	size_t len = text ? strlen(text) : 0;
+	AUTO_FREE char *coded = gt_xcalloc(BASE64_ENCODE_RAW_LENGTH(len) + 1, 1);
+	base64_encode_raw(coded, len, (const uint8_t *)text);
 	return answer_header(request, "X-Docker-Container-Path-Stat", coded);
 }
 
@@ -67,7 +55,9 @@ static int extract(struct request *request, int in_fd, struct gt_progress *progr
 
 HANDLER(serve_archive_put)
 {
-	return archive_path(request, err) ? upload_begin(request, extract, false, false, err) : -1;
+	if (!archive_path(request, err) || gt_container_check(request->api->engine, req_segment(request, 0), err) < 0)
+		return -1;
+	return upload_begin(request, extract, false, false, err);
 }
 
 HANDLER(serve_container_export)

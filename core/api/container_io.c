@@ -5,6 +5,8 @@
 
 #include "api/handlers.h"
 
+enum { WEBSOCKET_CHOICE_SINCE = 42 };
+
 /* ---- attach ---- */
 
 static int attach_connected(struct request *request, int fd, struct gt_error *err)
@@ -12,26 +14,33 @@ static int attach_connected(struct request *request, int fd, struct gt_error *er
 	return gt_attach_connect(request->attach, fd, err);
 }
 
+static int attach_begin(struct request *request, struct gt_attach_query *wish, bool *tty, struct gt_error *err)
+{
+	const struct query *query = &request->query;
+	wish->logs = query_bool(query, "logs", false);
+	wish->stream = query_bool(query, "stream", false);
+	wish->detach_keys = query_text(query, "detachKeys");
+	request->attach = gt_attach_begin(request->api->engine, req_segment(request, 0), wish, tty, err);
+	return request->attach ? 0 : -1;
+}
+
 HANDLER(serve_container_attach)
 {
 	const struct query *query = &request->query;
-	struct gt_attach_query attach = {
-		.stdin = query_bool(query, "stdin", false),
-		.stdout = query_bool(query, "stdout", false),
-		.stderr = query_bool(query, "stderr", false),
-		.logs = query_bool(query, "logs", false),
-		.stream = query_bool(query, "stream", false),
-		.detach_keys = query_text(query, "detachKeys"),
-	};
+	struct gt_attach_query wish = { .stdin = query_bool(query, "stdin", false), .stdout = query_bool(query, "stdout", false),
+					.stderr = query_bool(query, "stderr", false) };
 	bool tty = false;
-	request->attach = gt_attach_begin(request->api->engine, req_segment(request, 0), &attach, &tty, err);
-	return request->attach ? answer_hijack(request, tty, attach_connected, err) : -1;
+	return attach_begin(request, &wish, &tty, err) < 0 ? -1 : answer_hijack(request, tty, attach_connected, err);
 }
 
+/* Before API 1.42 a websocket had all three streams, whatever the request said. */
 HANDLER(serve_container_attach_ws)
 {
-	(void)request;
-	return gt_fail(err, GT_UNSUPPORTED, "attaching through a websocket is not supported: use POST /containers/{id}/attach");
+	const struct query *query = &request->query;
+	bool all = request->match.version < WEBSOCKET_CHOICE_SINCE, tty;
+	struct gt_attach_query wish = { .stdin = all || query_bool(query, "stdin", false), .stdout = all || query_bool(query, "stdout", false),
+					.stderr = all || query_bool(query, "stderr", false), .raw = true };
+	return websocket_check(request, err) < 0 || attach_begin(request, &wish, &tty, err) < 0 ? -1 : answer_websocket(request, err);
 }
 
 /* ---- streams ---- */

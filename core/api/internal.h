@@ -118,6 +118,12 @@ const char *stream_content_type(const struct request *request, bool tty);
 void hijack_upgraded(void *cls, struct MHD_Connection *connection, void *slot, const char *extra, size_t extra_size, MHD_socket sock,
 		     struct MHD_UpgradeResponseHandle *urh);
 
+/* ---- websocket.c ---- */
+/* Whether the request is a websocket's handshake; before anything is begun. */
+int websocket_check(const struct request *request, struct gt_error *err);
+/* 101, then request->attach is connected with the client's messages as a stream. */
+int answer_websocket(struct request *request, struct gt_error *err);
+
 /* ---- upload.c ---- */
 typedef int (*upload_work)(struct request *request, int in_fd, struct gt_progress *progress, struct gt_error *err);
 /* Runs work in a thread that reads the body from in_fd as it comes. lines: the answer is JSON lines of progress (quiet: without those that are

@@ -20,7 +20,7 @@
 struct gt_waiting_attach {
 	struct gt_waiting_attach *next;
 	int fd;                         /* ours */
-	bool stdin, stdout, stderr;
+	bool stdin, stdout, stderr, mux;
 	char *keys;                     /* NULL: the default ones */
 };
 
@@ -92,7 +92,7 @@ void gt_attach_end(struct gt_attach *attach)
 /* Writes the log so far, framed as the client expects it. */
 static int replay(struct gt_container *ctr, const struct gt_attach_query *query, int fd, struct gt_error *err)
 {
-	struct gt_logs_query logs = { .stdout = query->stdout, .stderr = query->stderr, .tail = -1 };
+	struct gt_logs_query logs = { .stdout = query->stdout, .stderr = query->stderr, .raw = query->raw, .tail = -1 };
 	bool tty;
 	char bytes[16384];
 	struct gt_stream *stream = gt_container_logs(ctr->engine, ctr->id, &logs, &tty, err);
@@ -150,9 +150,9 @@ static int enqueue(struct gt_container *ctr, struct gt_waiting_attach *waiting, 
 	return 0;
 }
 
-static int hand_over(struct gt_shim *shim, const struct gt_waiting_attach *waiting, bool mux, struct gt_error *err)
+static int hand_over(struct gt_shim *shim, const struct gt_waiting_attach *waiting, struct gt_error *err)
 {
-	struct gt_shim_attach how = { .stdin = waiting->stdin, .stdout = waiting->stdout, .stderr = waiting->stderr, .mux = mux,
+	struct gt_shim_attach how = { .stdin = waiting->stdin, .stdout = waiting->stdout, .stderr = waiting->stderr, .mux = waiting->mux,
 				      .detach_keys = waiting->keys };
 	return gt_shim_attach(shim, &how, waiting->fd, err);
 }
@@ -163,7 +163,7 @@ static int attach_live(struct gt_attach *attach, int fd, struct gt_error *err)
 	const struct gt_attach_query *query = &attach->query;
 	struct gt_waiting_attach *waiting = gt_xcalloc(1, sizeof *waiting);
 	*waiting = (struct gt_waiting_attach){ .fd = fcntl(fd, F_DUPFD_CLOEXEC, 0), .stdin = query->stdin && ctr->config.open_stdin,
-					       .stdout = query->stdout, .stderr = query->stderr, .keys = take(attach->keys) };
+					       .stdout = query->stdout, .stderr = query->stderr, .mux = !ctr->config.tty && !query->raw, .keys = take(attach->keys) };
 	int rc = waiting->fd < 0 ? gt_fail_errno(err, errno, "keep a client's socket") : 0;
 	pthread_mutex_lock(&ctr->lock);
 	struct gt_shim *shim = ctr->status == GT_RUNNING || ctr->status == GT_PAUSED ? ctr->shim : NULL;
@@ -175,7 +175,7 @@ static int attach_live(struct gt_attach *attach, int fd, struct gt_error *err)
 		waiting = NULL;
 	pthread_mutex_unlock(&ctr->lock);
 	if (rc == 0 && waiting) {
-		rc = hand_over(shim, waiting, !ctr->config.tty, err);
+		rc = hand_over(shim, waiting, err);
 		gt_container_shim_put(ctr);
 	}
 	if (waiting)
@@ -215,7 +215,7 @@ void gt_attach_waiting_start(struct gt_container *ctr, struct gt_shim *shim)
 	pthread_mutex_unlock(&ctr->lock);
 	while (list) {
 		struct gt_waiting_attach *next = list->next;
-		if (hand_over(shim, list, !ctr->config.tty, &err) < 0) {
+		if (hand_over(shim, list, &err) < 0) {
 			gt_warn("a client could not be attached", "id", ctr->id, "error", err.message);
 			drop_one(list);
 		} else {

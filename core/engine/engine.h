@@ -67,6 +67,7 @@ struct gt_stream *gt_container_wait(struct gt_engine *engine, const char *ref, c
 
 struct gt_logs_query {
 	bool follow, stdout, stderr, timestamps, details;
+	bool raw;                       /* never framed */
 	int64_t since, until;           /* ns, 0: none */
 	int64_t tail;                   /* lines; -1: all */
 };
@@ -81,6 +82,7 @@ struct gt_stream *gt_container_stats(struct gt_engine *engine, const char *ref, 
  * logs: replay what is in the log before. */
 struct gt_attach_query {
 	bool stdin, stdout, stderr, logs, stream;
+	bool raw;                       /* never framed, whatever the container has */
 	const char *detach_keys;        /* text form "ctrl-p,ctrl-q"; NULL: default */
 };
 struct gt_attach;
@@ -96,6 +98,8 @@ void gt_attach_end(struct gt_attach *attach);
 int gt_container_path_stat(struct gt_engine *engine, const char *ref, const char *path, json_t **stat, struct gt_error *err);
 struct gt_stream *gt_container_archive(struct gt_engine *engine, const char *ref, const char *path, json_t **stat,
 				       struct gt_error *err);
+/* Whether there is such a container: before a body is asked for that would go to it. */
+int gt_container_check(struct gt_engine *engine, const char *ref, struct gt_error *err);
 int gt_container_extract(struct gt_engine *engine, const char *ref, const char *path, int in_fd, bool no_overwrite_dir_non_dir,
 			 bool copy_uid_gid, struct gt_error *err);
 struct gt_stream *gt_container_export(struct gt_engine *engine, const char *ref, struct gt_error *err);

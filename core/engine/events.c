@@ -220,7 +220,7 @@ static ssize_t take_bytes(struct listener *listener, char *bytes, size_t room)
 	size_t done = 0;
 	while (listener->count && done < room) {
 		struct event *event = listener->queue[listener->first];
-		if (listener->until && event->time >= listener->until)
+		if (listener->until && event->time > listener->until)
 			return done ? (ssize_t)done : GT_STREAM_END;
 		size_t n = event->len - listener->sent;
 		if (n > room - done)
@@ -286,7 +286,7 @@ static void replay(struct gt_events *events, struct listener *listener, int64_t 
 {
 	for (size_t i = 0; i < RING; i++) {
 		struct event *event = events->ring[(events->next + i) % RING];
-		if (!event || event->time < since || (listener->until && event->time >= listener->until))
+		if (!event || event->time < since || (listener->until && event->time > listener->until))
 			continue;
 		AUTO_JSON json_t *message = json_loadb(event->line, event->len, 0, NULL);
 		if (matches(listener->filters, message))

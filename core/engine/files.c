@@ -42,6 +42,12 @@ static int check_path(const char *path, struct gt_error *err)
 	return 0;
 }
 
+int gt_container_check(struct gt_engine *engine, const char *ref, struct gt_error *err)
+{
+	AUTO_CONTAINER struct gt_container *ctr = gt_container_get(engine, ref, err);
+	return ctr ? 0 : -1;
+}
+
 int gt_container_path_stat(struct gt_engine *engine, const char *ref, const char *path, json_t **stat, struct gt_error *err)
 {
 	AUTO_CONTAINER struct gt_container *ctr = gt_container_get(engine, ref, err);
