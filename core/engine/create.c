@@ -238,7 +238,7 @@ static int insert(struct gt_container *ctr, const char *name, struct gt_error *e
 }
 
 /* Taken up to where a failure stops it; *done says what is to be undone. */
-static int build(struct gt_container *ctr, const char *name, const struct gt_image *image, enum step *done, struct gt_error *err)
+static int build(struct gt_container *ctr, const char *name, const struct gt_image *image, json_t *warnings, enum step *done, struct gt_error *err)
 {
 	struct gt_engine *engine = ctr->engine;
 	if (gt_image_hold(engine->images, ctr->image_id, ctr->id, err) < 0)
@@ -250,7 +250,7 @@ static int build(struct gt_container *ctr, const char *name, const struct gt_ima
 	if (gt_mounts_resolve(ctr, image, err) < 0)
 		return -1;
 	*done = MOUNTED;
-	if (gt_endpoints_reserve(ctr, err) < 0)
+	if (gt_endpoints_reserve(ctr, warnings, err) < 0)
 		return -1;
 	*done = RESERVED;
 	if (make_directory(ctr, err) < 0)
@@ -315,7 +315,7 @@ int gt_container_create(struct gt_engine *engine, const char *name, const char *
 	ctr->created = gt_now();
 	LOCKED(&ctr->op);
 	int rc = configure(ctr, platform, body, &image, notes, err);
-	if (rc == 0 && (rc = build(ctr, name, &image, &done, err)) < 0)
+	if (rc == 0 && (rc = build(ctr, name, &image, notes, &done, err)) < 0)
 		undo(ctr, done);
 	gt_image_free(&image);
 	if (rc < 0)

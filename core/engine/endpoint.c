@@ -187,6 +187,26 @@ static bool same_network(struct gt_engine *engine, const char *ref, const char *
 	return look_up(engine, strcmp(ref, "default") == 0 ? "bridge" : ref, &nature, NULL) && strcmp(nature.id, network_id) == 0;
 }
 
+/* Asked for, and of no effect: the user is told. */
+static void warn_of_ports(const struct gt_container *ctr, json_t *warnings)
+{
+	const struct gt_host_config *host = &ctr->config.host;
+	struct nature nature;
+	bool leads_out = false, hosts = false;
+	if (!json_object_size(host->port_bindings) && !host->publish_all_ports)
+		return;
+	for (size_t i = 0; i < ctr->endpoint_count; i++) {
+		if (!look_up(ctr->engine, ctr->endpoints[i].network_id, &nature, NULL))
+			continue;
+		hosts = hosts || nature.host;
+		leads_out = leads_out || (!nature.host && !nature.none && !nature.internal);
+	}
+	if (hosts)
+		json_array_append_new(warnings, json_string("Published ports are discarded when using host network mode"));
+	else if (!leads_out)
+		json_array_append_new(warnings, json_string("Published ports are discarded: none of the container's networks leads out of this host"));
+}
+
 static int reserve_networks(struct gt_container *ctr, const char *mode, const json_t *configs, struct gt_error *err)
 {
 	const char *key;
@@ -212,7 +232,7 @@ static int reserve_networks(struct gt_container *ctr, const char *mode, const js
 	return 0;
 }
 
-int gt_endpoints_reserve(struct gt_container *ctr, struct gt_error *err)
+int gt_endpoints_reserve(struct gt_container *ctr, json_t *warnings, struct gt_error *err)
 {
 	struct gt_host_config *host = &ctr->config.host;
 	json_t *configs = NULL;
@@ -226,10 +246,12 @@ int gt_endpoints_reserve(struct gt_container *ctr, struct gt_error *err)
 		free(host->network_mode);
 		host->network_mode = gt_xstrdup("none");
 	}
-	if (reserve_networks(ctr, host->network_mode, configs, err) == 0)
-		return 0;
-	gt_endpoints_release(ctr);
-	return -1;
+	if (reserve_networks(ctr, host->network_mode, configs, err) < 0) {
+		gt_endpoints_release(ctr);
+		return -1;
+	}
+	warn_of_ports(ctr, warnings);
+	return 0;
 }
 
 /* Before a start nothing is held in the networks; what is joined has been left by now. */
@@ -330,7 +352,7 @@ static int join(struct gt_container *ctr, const struct nature *nature, struct gt
 	struct gt_driver *driver = network_driver(engine, endpoint->network_id, err);
 	if (driver && plumb(ctr, driver, endpoint, netns_fd, err) == 0) {
 		network_note_user(engine, ctr->id, endpoint);
-		if (!endpoint->default_route || publish(ctr, driver, nature, endpoint, err) == 0)
+		if (!endpoint->default_route || nature->internal || publish(ctr, driver, nature, endpoint, err) == 0)
 			return 0;
 		gt_net_leave(driver, endpoint->network_id, endpoint->id, netns_fd, NULL);
 	}
@@ -475,7 +497,7 @@ static int appoint(struct gt_container *ctr, int netns_fd, struct gt_error *err)
 	if (!driver || !look_up(ctr->engine, endpoint.network_id, &nature, err))
 		return -1;
 	endpoint.default_route = true;
-	if (plumb(ctr, driver, &endpoint, netns_fd, err) < 0 || publish(ctr, driver, &nature, &endpoint, err) < 0)
+	if (plumb(ctr, driver, &endpoint, netns_fd, err) < 0 || (!nature.internal && publish(ctr, driver, &nature, &endpoint, err) < 0))
 		return -1;
 	replace(ctr, index, &endpoint);
 	return 0;

@@ -267,8 +267,8 @@ int gt_networks_open(struct gt_engine *engine, struct gt_error *err);   /* loads
 void gt_networks_close(struct gt_engine *engine);
 /* Tells the drivers of all networks, with the endpoints of running containers: what else is there goes. After containers are loaded. */
 void gt_networks_reconcile(struct gt_engine *engine);
-/* create: checks HostConfig.NetworkMode and NetworkingConfig, fills ctr->endpoints. */
-int gt_endpoints_reserve(struct gt_container *ctr, struct gt_error *err);
+/* create: checks HostConfig.NetworkMode and NetworkingConfig, fills ctr->endpoints; warnings (array) get what will have no effect. */
+int gt_endpoints_reserve(struct gt_container *ctr, json_t *warnings, struct gt_error *err);
 /* How the OCI network namespace is to be: "new", "host", or the path of another's ("/proc/PID/ns/net"; container:X must run). Caller frees. */
 char *gt_endpoints_netns(struct gt_container *ctr, struct gt_error *err);
 /* start: addresses, driver joins, published ports; all or nothing. */

@@ -224,3 +224,12 @@ def test_only_our_own_table_is_touched(daemon):
     assert daemon.command("nft", "list", "table", "ip", "foreign").out.split("counter")[0] == before.split("counter")[0]
     daemon.command("nft", "delete", "table", "ip", "foreign")
     assert "8080" not in daemon.nft()
+
+
+def test_ports_that_nobody_could_reach_are_told(daemon):
+    daemon.docker("network", "create", "--internal", "closed")
+    for network in ("closed", "host"):
+        body = {"Image": IMAGE, "Cmd": ["true"], "HostConfig": {"NetworkMode": network, "PortBindings": {"80/tcp": [{"HostPort": "8080"}]}}}
+        made = daemon.json("POST", "/containers/create", body)
+        assert "Published ports are discarded" in made["Warnings"][0]
+        assert daemon.api("POST", f"/containers/{made['Id']}/start").status == 204
