@@ -86,7 +86,7 @@ $(BUILD)/libexec/gantry-init: ALL_CFLAGS := $(filter-out -fsanitize=% -fno-sanit
 $(BUILD)/libexec/gantry-init: $(call objects,$(call src_of,init))
 	$(link) -static -o $@ $^
 $(BUILD)/libexec/gantry-fs: $(call objects,core/fshelper/main.c) $(call archive,fshelper) $(call archive,base)
-	$(link) -pie -o $@ $^ -Wl,--gc-sections $(ARCHIVE_LIBS) -lcap -ljansson -lpthread
+	$(link) -pie -o $@ $^ -Wl,--gc-sections $(ARCHIVE_LIBS) -lnettle -lcap -ljansson -lpthread
 
 # ---- drivers: one shared object for each folder of plugins/ that has sources ----
 PLUGINS := $(sort $(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/*.c))))

@@ -9,7 +9,7 @@
 #include "base/fd.h"
 #include "base/id.h"
 #include "container.h"
-#include "ignore.h"
+#include "base/ignore.h"
 #include "other.h"
 #include "progress.h"
 #include "spec.h"

@@ -91,9 +91,12 @@ HANDLER(serve_image_push);
 HANDLER(serve_image_search);
 HANDLER(serve_auth);
 HANDLER(serve_distribution);
-HANDLER(serve_build);
-HANDLER(serve_build_prune);
 HANDLER(serve_session);
+
+/* build.c */
+HANDLER(serve_build);
+HANDLER(serve_build_cancel);
+HANDLER(serve_build_prune);
 
 /* swarm.c */
 HANDLER(serve_swarm_none);

@@ -98,6 +98,8 @@ int answer_with(struct request *request, unsigned status, struct MHD_Response *r
 int answer_header(struct request *request, const char *name, const char *value);
 /* The headers that every answer has, as text lines, for answers that go past MHD. */
 void answer_common_headers(struct gt_buf *out);
+/* registry.c: a header that is base64 (either alphabet) of a JSON object; absent, empty and null give NULL. *value: the caller's. */
+int header_json(const struct request *request, const char *name, json_t **value, struct gt_error *err);
 /* {"message": text} */
 json_t *answer_message(const char *text);
 

@@ -1,5 +1,5 @@
 /*
- * registry.c - what is asked of registries, and a builder's requests, refused by name.
+ * registry.c - what is asked of registries, and BuildKit's requests, refused by name.
  */
 #include <string.h>
 
@@ -8,27 +8,27 @@
 
 #define AUTH_MAX (256u << 10)
 
-/* X-Registry-Auth: base64 (either alphabet) of a JSON object; absent, empty and null are nobody. *auth: the caller's, NULL for nobody. */
-static int registry_auth(const struct request *request, json_t **auth, struct gt_error *err)
+int header_json(const struct request *request, const char *name, json_t **value, struct gt_error *err)
 {
-	const char *header = req_header(request, "X-Registry-Auth");
+	const char *header = req_header(request, name);
 	AUTO_BUF struct gt_buf text = { 0 };
-	*auth = NULL;
+	*value = NULL;
 	if (!header || !header[0])
 		return 0;
 	if (strlen(header) > AUTH_MAX || gt_base64_decode(header, &text) < 0 || text.len == 0)
-		return gt_fail(err, GT_INVALID, "the X-Registry-Auth header is not base64 of a JSON object");
-	json_t *json = gt_json_parse(text.data, text.len, "the X-Registry-Auth header", err);
+		return gt_fail(err, GT_INVALID, "the %s header is not base64 of a JSON object", name);
+	AUTO_FREE char *what = gt_xasprintf("the %s header", name);
+	json_t *json = gt_json_parse(text.data, text.len, what, err);
 	explicit_bzero(text.data, text.len);
 	if (!json)
 		return -1;
 	if (json_is_object(json)) {
-		*auth = json;
+		*value = json;
 		return 0;
 	}
 	bool null = json_is_null(json);
 	json_decref(json);
-	return null ? 0 : gt_fail(err, GT_INVALID, "the X-Registry-Auth header is not a JSON object");
+	return null ? 0 : gt_fail(err, GT_INVALID, "the %s header is not a JSON object", name);
 }
 
 /* ---- pull ---- */
@@ -39,7 +39,7 @@ static int pull(struct request *request, int in_fd, struct gt_progress *progress
 	const char *image = query_text(query, "fromImage"), *tag = query_text(query, "tag");
 	AUTO_JSON json_t *auth = NULL;
 	(void)in_fd;
-	if (registry_auth(request, &auth, err) < 0)
+	if (header_json(request, "X-Registry-Auth", &auth, err) < 0)
 		return -1;
 	struct gt_reference parsed;
 	if (gt_reference_parse(image, &parsed, err) < 0)
@@ -81,19 +81,6 @@ HANDLER(serve_auth)
 HANDLER(serve_distribution)
 {
 	return gt_fail(err, GT_UNSUPPORTED, "look up %s: asking a registry is not supported yet", req_segment(request, 0));
-}
-
-HANDLER(serve_build)
-{
-	(void)request;
-	return gt_fail(err, GT_UNSUPPORTED, "building images is not supported yet");
-}
-
-/* There is no build cache, so that nothing of it is left is the truth; `docker system prune` asks for it. */
-HANDLER(serve_build_prune)
-{
-	(void)err;
-	return answer_json(request, 200, json_pack("{s:[], s:i}", "CachesDeleted", "SpaceReclaimed", 0));
 }
 
 HANDLER(serve_session)

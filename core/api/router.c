@@ -63,7 +63,7 @@ static const struct route ROUTES[] = {
 	{ "POST", "/auth", serve_auth, BODY_NONE, 0 },
 	{ "POST", "/build", serve_build, BODY_STREAM, 0 },
 	{ "POST", "/build/prune", serve_build_prune, BODY_NONE, 31 },
-	{ "POST", "/build/cancel", serve_build, BODY_NONE, 39 },
+	{ "POST", "/build/cancel", serve_build_cancel, BODY_NONE, 39 },
 	{ "POST", "/session", serve_session, BODY_NONE, 31 },
 	{ "POST", "/grpc", serve_session, BODY_NONE, 39 },
 

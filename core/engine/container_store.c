@@ -14,11 +14,12 @@ static const char *const STATUS_WORDS[] = { "created", "running", "paused", "res
 static json_t *definition_to_json(struct gt_container *ctr)
 {
 	LOCKED(&ctr->lock);
-	return json_pack("{s:i s:s s:I s:s s:o s:o s:O? s:s? s:s? s:s? s:o s:s? s:s? s:o s:o}", "Version", 1, "Id", ctr->id, "Created",
+	return json_pack("{s:i s:s s:I s:s s:o s:o s:O? s:s? s:s? s:s? s:o s:s? s:s? s:o s:o s:b}", "Version", 1, "Id", ctr->id, "Created",
 			 (json_int_t)ctr->created, "Name", ctr->name, "Config", gt_json_encode(gt_container_config_fields, &ctr->config),
 			 "HostConfig", gt_json_encode(gt_host_config_fields, &ctr->config.host), "Networking", ctr->networking, "Image",
 			 ctr->image_id, "ImageName", ctr->image_name, "Path", ctr->path, "Args", gt_strings_to_json(&ctr->args), "LogPath",
-			 ctr->log_path, "Cgroup", ctr->cgroup, "Mounts", gt_mounts_to_json(ctr), "Endpoints", gt_endpoints_to_json(ctr));
+			 ctr->log_path, "Cgroup", ctr->cgroup, "Mounts", gt_mounts_to_json(ctr), "Endpoints", gt_endpoints_to_json(ctr),
+			 "BuildStep", ctr->build_step);
 }
 
 static json_t *state_to_json(struct gt_container *ctr)
@@ -64,7 +65,7 @@ int gt_container_save(struct gt_container *ctr, struct gt_error *err)
 	AUTO_JSON json_t *definition = definition_to_json(ctr);
 	if (!definition)
 		return gt_fail(err, GT_INTERNAL, "container %s cannot be written as JSON", ctr->id);
-	if (gt_store_put(ctr->engine->definitions, ctr->id, definition, !ctr->config.host.auto_remove, err) < 0)
+	if (gt_store_put(ctr->engine->definitions, ctr->id, definition, !ctr->config.host.auto_remove && !ctr->build_step, err) < 0)
 		return -1;
 	return gt_container_save_state(ctr, err);
 }
@@ -103,7 +104,7 @@ static int read_definition(struct gt_container *ctr, const json_t *document, con
 	if (gt_json_int(document, "Version", &version, err) < 0 || gt_json_string(document, "Name", name, err) < 0 ||
 	    gt_json_object(document, "Config", &config, err) < 0 || gt_json_object(document, "HostConfig", &host, err) < 0 ||
 	    gt_json_object(document, "Networking", &networking, err) < 0 || gt_json_array(document, "Mounts", &mounts, err) < 0 ||
-	    gt_json_int(document, "Created", &ctr->created, err) < 0)
+	    gt_json_int(document, "Created", &ctr->created, err) < 0 || gt_json_bool(document, "BuildStep", &ctr->build_step, err) < 0)
 		return -1;
 	if (version != 1 || !*name || !gt_is_name(*name) || !config || !host)
 		return gt_fail(err, GT_INVALID, "not a container's document of version 1");

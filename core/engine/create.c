@@ -270,6 +270,10 @@ static int configure(struct gt_container *ctr, const char *platform, const json_
 	    gt_json_object(body, "NetworkingConfig", &networking, err) < 0 || find_image(ctr->engine, ctr, platform, image, err) < 0)
 		return -1;
 	gt_container_config_merge(&ctr->config, &image->config);
+	if (ctr->build_step) {
+		json_decref(take(ctr->config.volumes));
+		json_decref(take(ctr->config.exposed_ports));
+	}
 	ctr->networking = json_deep_copy(networking);
 	fill_host(ctr->engine, &ctr->config.host);
 	fill_names(ctr);
@@ -297,8 +301,8 @@ static int check_name(struct gt_engine *engine, const char *name, struct gt_erro
 	return rc;
 }
 
-int gt_container_create(struct gt_engine *engine, const char *name, const char *platform, const json_t *body, char id[65],
-			json_t **warnings, struct gt_error *err)
+static int create(struct gt_engine *engine, const char *name, const char *platform, const json_t *body, bool build_step, char id[65],
+		  json_t **warnings, struct gt_error *err)
 {
 	struct gt_image image = { 0 };
 	enum step done = NOTHING;
@@ -313,6 +317,7 @@ int gt_container_create(struct gt_engine *engine, const char *name, const char *
 	AUTO_CONTAINER struct gt_container *ctr = gt_container_new(engine, fresh);
 	AUTO_JSON json_t *notes = json_array();
 	ctr->created = gt_now();
+	ctr->build_step = build_step;
 	LOCKED(&ctr->op);
 	int rc = configure(ctr, platform, body, &image, notes, err);
 	if (rc == 0 && (rc = build(ctr, name, &image, notes, &done, err)) < 0)
@@ -324,4 +329,16 @@ int gt_container_create(struct gt_engine *engine, const char *name, const char *
 	*warnings = take(notes);
 	gt_container_event(ctr, "create", NULL);
 	return 0;
+}
+
+int gt_container_create(struct gt_engine *engine, const char *name, const char *platform, const json_t *body, char id[65],
+			json_t **warnings, struct gt_error *err)
+{
+	return create(engine, name, platform, body, false, id, warnings, err);
+}
+
+int gt_create_build_step(struct gt_engine *engine, const json_t *body, char id[65], struct gt_error *err)
+{
+	AUTO_JSON json_t *warnings = NULL;
+	return create(engine, NULL, NULL, body, true, id, &warnings, err);
 }

@@ -71,6 +71,6 @@ json_t *gt_system_df(struct gt_engine *engine, const struct gt_strings *types, s
 		json_object_set_new(df, "Volumes", volumes);
 	}
 	if (wanted(types, "build-cache"))
-		json_object_set_new(df, "BuildCache", json_array());
+		json_object_set_new(df, "BuildCache", gt_engine_build_usage(engine));
 	return take(df);
 }

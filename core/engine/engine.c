@@ -67,7 +67,8 @@ static int open_parts(struct gt_engine *engine, const struct gt_config *config, 
 	if (gt_images_open(config, engine->store, storage, &engine->images, err) < 0 || gt_seccomp_cache_new(engine, err) < 0 ||
 	    gt_workers_new(engine, err) < 0 || gt_timers_new(engine, err) < 0 || gt_monitor_new(engine, err) < 0)
 		return -1;
-	return gt_networks_open(engine, err) < 0 || gt_volumes_open(engine, err) < 0 || gt_containers_load(engine, err) < 0 ? -1 : 0;
+	return gt_networks_open(engine, err) < 0 || gt_volumes_open(engine, err) < 0 || gt_containers_load(engine, err) < 0 ||
+			       gt_builds_open(engine, err) < 0 ? -1 : 0;
 }
 
 static void load_embedded(struct gt_engine *engine, const struct gt_config *config)
@@ -135,6 +136,7 @@ void gt_engine_close(struct gt_engine *engine)
 	wake_waiters(engine);
 	if (engine->drivers)
 		gt_drivers_cancel(engine->drivers);
+	gt_builds_end(engine);
 	gt_producers_end(&engine->archives);
 	gt_monitor_free(engine);
 	gt_timers_stop(engine);
@@ -144,6 +146,7 @@ void gt_engine_close(struct gt_engine *engine)
 	gt_networks_close(engine);
 	gt_volumes_close(engine);
 	gt_seccomp_cache_free(engine);
+	gt_builds_close(engine);
 	if (engine->images)
 		gt_images_close(engine->images);
 	if (engine->drivers)

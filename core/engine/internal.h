@@ -31,6 +31,7 @@ struct gt_events;       /* events.c */
 struct gt_monitor;      /* monitor.c: epoll on the shims' event fds */
 struct gt_timers;       /* timer.c */
 struct gt_seccomp_cache;        /* seccomp.c: compiled programs */
+struct gt_builds;       /* build.c: builds under way */
 struct gt_workers;      /* worker.c: a small pool for what must not hold up the monitor */
 
 struct gt_engine {
@@ -48,6 +49,7 @@ struct gt_engine {
 	struct gt_workers *workers;
 	struct gt_seccomp_cache *seccomp;
 	char *shim_path, *init_path, *fs_helper;
+	struct gt_builds *builds;               /* build.c */
 	char *engine_id;
 	atomic_bool closing;
 	struct gt_producers archives;   /* streams of files of containers */
@@ -117,6 +119,7 @@ struct gt_container {
 	bool removed;                           /* out of the tables; the last reference frees it */
 	bool stop_requested;                    /* the user stopped it: restart policies keep quiet */
 	bool keep_at_exit;                      /* a restart is under way: AutoRemove waits; under op */
+	bool build_step;                        /* of a build: it goes with it, and with the daemon; fixed after create */
 	bool unsettled;                         /* see gt_container_unsettle() */
 	pid_t pid;
 	int64_t started, finished;              /* ns */
@@ -233,6 +236,19 @@ struct timespec gt_deadline(int64_t ns);
 int gt_container_config_read(struct gt_engine *engine, const json_t *body, struct gt_container_config *config, json_t *warnings,
 			     struct gt_error *err);
 void gt_container_config_merge(struct gt_container_config *config, const struct gt_image_config *image);
+
+/* For a RUN of a build: as gt_container_create(), but the image's volumes and ports are not its, and it does not outlive the daemon. */
+int gt_create_build_step(struct gt_engine *engine, const json_t *body, char id[65], struct gt_error *err);
+/* ---- build*.c ---- */
+int gt_builds_open(struct gt_engine *engine, struct gt_error *err);     /* what an earlier life has left of builds is removed */
+void gt_builds_end(struct gt_engine *engine);   /* stops them and waits */
+void gt_builds_close(struct gt_engine *engine);
+/* build_run.c: runs a command of a build to its end; see build/build.h. body: HostConfig for all of its containers. */
+struct gt_build_run;
+int gt_build_execute(struct gt_engine *engine, const json_t *host_config, const struct gt_build_run *run, char container[65], int *exit_code,
+		     struct gt_error *err);
+/* build_fetch.c: GET url into fd, at most max bytes. */
+int gt_build_fetch(const char *url, int fd, int64_t max, bool (*stop)(void *arg), void *arg, int64_t *modified, struct gt_error *err);
 
 void gt_name_new(char name[64]);        /* names.c: "brave_noether7" */
 /* "10m", "1.5GiB", "4096" -> bytes; -1 where it is no size. */

@@ -76,7 +76,8 @@ static int reconcile_one(struct gt_container *ctr, struct gt_error *err)
 	struct gt_shim *shim = NULL;
 	struct gt_shim_state state = { 0 };
 	struct gt_error local = { 0 };
-	bool half_removed = ctr->status == GT_REMOVING || ctr->status == GT_DEAD;
+	/* the build that a step belonged to has ended with its daemon */
+	bool half_removed = ctr->status == GT_REMOVING || ctr->status == GT_DEAD || ctr->build_step;
 	if (gt_shim_connect(ctr->bundle, &shim, &state, &local) == 0) {
 		if (take_up(ctr, shim, &state, err) < 0)
 			return -1;

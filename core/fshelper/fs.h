@@ -13,6 +13,7 @@
  * unpack.c    a layer: whiteouts, bounds, the recipe for rebuilding its exact bytes; extract
  * recipe.c    writes and replays recipes
  * copyup.c    fills a volume from an image
+ * copy.c      COPY and ADD of a build: files of a context or an image as a layer's tar, or the digest of it; owner.c, added.c help
  *
  * Nothing here is multi-threaded, and no path is followed out of the job's root.
  */
@@ -30,6 +31,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/json.h"
 #include "base/map.h"
 
 enum { FS_IN = 0, FS_OUT = 1, FS_LOG = 2, FS_CONTROL = 3, FS_RECIPE = 4 };
@@ -67,6 +69,8 @@ const char *fs_split(const char *path, char *parent);
 int fs_open(int root, const char *cleaned, int flags);
 /* mkdir -p below root; returns the directory's descriptor. */
 int fs_make_dirs(int root, const char *cleaned, struct gt_error *err);
+/* The path that a link stands for inside the root, links on the way followed; what does not exist is kept as text. */
+char *fs_resolve_text(int root, const char *cleaned);
 int fs_job_stat(const json_t *request, json_t *reply, struct gt_error *err);
 
 /* What Docker's path rules make of a user's path: its last component is not followed unless it ends in "/" or "/.". */
@@ -83,6 +87,29 @@ void fs_place_free(struct fs_place *place);
 #define AUTO_PLACE __attribute__((cleanup(fs_place_free)))
 
 /* ---- tarout.c ---- */
+struct fs_tar {
+	struct archive *archive;
+	struct archive_entry *entry;
+	struct gt_map links;            /* "dev:ino" -> name of the first link (owned) */
+	char *buffer;
+	bool one_mount;                 /* mount points appear empty */
+	int64_t clamp;                  /* no time is later than this, in s; INT64_MAX: as they are */
+};
+int fs_tar_open(struct fs_tar *out, struct gt_error *err);
+int fs_tar_close(struct fs_tar *out, struct gt_error *err);
+void fs_tar_free(struct fs_tar *out);
+/* The entry of a file as it is; then its attributes, its header, its content (holes at its end are zeros). */
+void fs_tar_fill(struct fs_tar *out, const struct statx *sx, const char *name);
+void fs_tar_xattrs(struct fs_tar *out, int fd);
+int fs_tar_header(struct fs_tar *out, const char *name, struct gt_error *err);
+int fs_tar_content(struct fs_tar *out, int fd, int64_t size, const char *name, struct gt_error *err);
+/* Where another link to this file is in the archive already, makes the entry a link to it. */
+bool fs_tar_as_link(struct fs_tar *out, const struct statx *sx, const char *name);
+int fs_tar_error(struct fs_tar *out, const char *name, struct gt_error *err);
+/* Whether an extended attribute belongs to the file rather than to this host. */
+bool fs_carried(const char *name);
+/* Names in a directory, sorted. Takes no ownership of fd. */
+int fs_list_names(int fd, struct gt_strings *names, struct gt_error *err);
 int fs_job_archive(const json_t *request, json_t *reply, struct gt_error *err);
 int fs_job_export(const json_t *request, json_t *reply, struct gt_error *err);
 int fs_job_diff_tar(const json_t *request, json_t *reply, struct gt_error *err);
@@ -163,6 +190,13 @@ int fs_set_opaque(int fd, const char *path, struct gt_error *err);
 /* ---- unpack.c ---- */
 int fs_job_unpack(const json_t *request, json_t *reply, struct gt_error *err);
 int fs_job_extract(const json_t *request, json_t *reply, struct gt_error *err);
+
+/* What FS_IN brings, compressed or not, into the sink. */
+int fs_read_tar(struct fs_sink *sink, bool compressed, struct gt_error *err);
+int fs_job_context(const json_t *request, json_t *reply, struct gt_error *err);
+
+/* ---- copy.c, with owner.c and added.c ---- */
+int fs_job_copy(const json_t *request, json_t *reply, struct gt_error *err);
 
 /* ---- recipe.c ---- */
 struct fs_recipe *fs_recipe_new(int fd);

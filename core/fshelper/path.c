@@ -165,7 +165,7 @@ static uint32_t go_mode(mode_t mode)
 
 /* The path that a link stands for inside the root, links on the way followed; what does not exist is kept as text. For people: nothing is
  * opened by it. */
-static char *resolve_text(int root, const char *cleaned)
+char *fs_resolve_text(int root, const char *cleaned)
 {
 	AUTO_FREE char *rest = gt_xstrdup(cleaned);
 	AUTO_FREE char *done = gt_xstrdup("");
@@ -208,7 +208,7 @@ int fs_job_stat(const json_t *request, json_t *reply, struct gt_error *err)
 	AUTO_PLACE struct fs_place place = { .parent = -1 };
 	if (fs_locate(&view, path, &place, err) < 0)
 		return -1;
-	AUTO_FREE char *target = S_ISLNK(place.st.st_mode) ? resolve_text(view.root, place.clean) : gt_xstrdup("");
+	AUTO_FREE char *target = S_ISLNK(place.st.st_mode) ? fs_resolve_text(view.root, place.clean) : gt_xstrdup("");
 	json_object_set_new(reply, "name", json_string(place.name) ?: json_string("?"));
 	json_object_set_new(reply, "size", json_integer(place.st.st_size));
 	json_object_set_new(reply, "mode", json_integer(go_mode(place.st.st_mode)));

@@ -22,15 +22,7 @@
 
 #define COPY_ROOM (256u * 1024)
 
-struct tar_out {
-	struct archive *archive;
-	struct archive_entry *entry;
-	struct gt_map links;            /* "dev:ino" -> name of the first link (owned) */
-	char *buffer;
-	bool one_mount;                 /* mount points appear empty */
-};
-
-static int archive_error(struct tar_out *out, const char *name, struct gt_error *err)
+int fs_tar_error(struct fs_tar *out, const char *name, struct gt_error *err)
 {
 	int errnum = archive_errno(out->archive);
 	if (errnum == EPIPE)
@@ -39,7 +31,7 @@ static int archive_error(struct tar_out *out, const char *name, struct gt_error 
 	return gt_fail(err, GT_INTERNAL, "write %.200s to the archive: %s", name, reason ? reason : "unknown error");
 }
 
-static void tar_free(struct tar_out *out)
+void fs_tar_free(struct fs_tar *out)
 {
 	struct gt_map_slot *slot;
 	for (size_t i = 0; (slot = gt_map_next(&out->links, &i)) != NULL;)
@@ -50,65 +42,65 @@ static void tar_free(struct tar_out *out)
 	free(out->buffer);
 }
 
-static int tar_open(struct tar_out *out, struct gt_error *err)
+int fs_tar_open(struct fs_tar *out, struct gt_error *err)
 {
-	*out = (struct tar_out){ .archive = archive_write_new(), .entry = archive_entry_new() };
+	*out = (struct fs_tar){ .archive = archive_write_new(), .entry = archive_entry_new(), .clamp = INT64_MAX };
 	out->buffer = gt_xmalloc(COPY_ROOM);
 	if (archive_write_set_format_pax_restricted(out->archive) != ARCHIVE_OK ||
 	    archive_write_set_format_option(out->archive, "pax", "xattrheader", "SCHILY") != ARCHIVE_OK ||
 	    archive_write_set_bytes_per_block(out->archive, COPY_ROOM) != ARCHIVE_OK ||
 	    archive_write_set_bytes_in_last_block(out->archive, 512) != ARCHIVE_OK ||
 	    archive_write_open_fd(out->archive, FS_OUT) != ARCHIVE_OK)
-		return archive_error(out, "the header", err);
+		return fs_tar_error(out, "the header", err);
 	return 0;
 }
 
-static int tar_close(struct tar_out *out, struct gt_error *err)
+int fs_tar_close(struct fs_tar *out, struct gt_error *err)
 {
-	return archive_write_close(out->archive) == ARCHIVE_OK ? 0 : archive_error(out, "the end", err);
+	return archive_write_close(out->archive) == ARCHIVE_OK ? 0 : fs_tar_error(out, "the end", err);
 }
 
 /* Overlay's own attributes are the storage driver's business, and a label belongs to this host. */
-static bool carried(const char *name)
+bool fs_carried(const char *name)
 {
 	return strncmp(name, "trusted.", 8) != 0 && strcmp(name, "security.selinux") != 0 &&
 	       strncmp(name, "user.overlay.", 13) != 0 && strcmp(name, "security.ima") != 0 &&
 	       strcmp(name, "security.evm") != 0;
 }
 
-static void add_xattrs(struct tar_out *out, int fd)
+void fs_tar_xattrs(struct fs_tar *out, int fd)
 {
 	char names[FS_XATTR_MAX], value[FS_XATTR_MAX];
 	ssize_t len = flistxattr(fd, names, sizeof names);
 	for (ssize_t at = 0; at < len; at += (ssize_t)strlen(names + at) + 1) {
 		const char *name = names + at;
-		ssize_t size = carried(name) ? fgetxattr(fd, name, value, sizeof value) : -1;
+		ssize_t size = fs_carried(name) ? fgetxattr(fd, name, value, sizeof value) : -1;
 		if (size >= 0)
 			archive_entry_xattr_add_entry(out->entry, name, value, (size_t)size);
 	}
 }
 
-static void fill(struct tar_out *out, const struct statx *sx, const char *name)
+void fs_tar_fill(struct fs_tar *out, const struct statx *sx, const char *name)
 {
 	struct archive_entry *entry = archive_entry_clear(out->entry);
 	archive_entry_set_pathname(entry, name);
 	archive_entry_set_mode(entry, sx->stx_mode);
 	archive_entry_set_uid(entry, sx->stx_uid);
 	archive_entry_set_gid(entry, sx->stx_gid);
-	archive_entry_set_mtime(entry, sx->stx_mtime.tv_sec, 0);
+	archive_entry_set_mtime(entry, sx->stx_mtime.tv_sec < out->clamp ? sx->stx_mtime.tv_sec : out->clamp, 0);
 	archive_entry_set_size(entry, S_ISREG(sx->stx_mode) ? (int64_t)sx->stx_size : 0);
 	if (S_ISBLK(sx->stx_mode) || S_ISCHR(sx->stx_mode))
 		archive_entry_set_rdev(entry, makedev(sx->stx_rdev_major, sx->stx_rdev_minor));
 }
 
-static int put_header(struct tar_out *out, const char *name, struct gt_error *err)
+int fs_tar_header(struct fs_tar *out, const char *name, struct gt_error *err)
 {
 	int rc = archive_write_header(out->archive, out->entry);
-	return rc == ARCHIVE_OK || rc == ARCHIVE_WARN ? 0 : archive_error(out, name, err);
+	return rc == ARCHIVE_OK || rc == ARCHIVE_WARN ? 0 : fs_tar_error(out, name, err);
 }
 
 /* Where another link to this file is in the archive already, makes the entry a link to it. */
-static bool as_link(struct tar_out *out, const struct statx *sx, const char *name)
+bool fs_tar_as_link(struct fs_tar *out, const struct statx *sx, const char *name)
 {
 	if (sx->stx_nlink < 2 || S_ISDIR(sx->stx_mode))
 		return false;
@@ -124,7 +116,7 @@ static bool as_link(struct tar_out *out, const struct statx *sx, const char *nam
 	return true;
 }
 
-static int put_content(struct tar_out *out, int fd, int64_t size, const char *name, struct gt_error *err)
+int fs_tar_content(struct fs_tar *out, int fd, int64_t size, const char *name, struct gt_error *err)
 {
 	for (int64_t left = size; left > 0;) {
 		size_t want = left < (int64_t)COPY_ROOM ? (size_t)left : COPY_ROOM;
@@ -133,13 +125,13 @@ static int put_content(struct tar_out *out, int fd, int64_t size, const char *na
 			return gt_fail_errno(err, errno, "read %.200s", name);
 		memset(out->buffer + got, 0, want - (size_t)got);
 		if (archive_write_data(out->archive, out->buffer, want) < 0)
-			return archive_error(out, name, err);
+			return fs_tar_error(out, name, err);
 		left -= (int64_t)want;
 	}
 	return 0;
 }
 
-static int put_file(struct tar_out *out, int dirfd, const char *base, const struct statx *sx, const char *name,
+static int put_file(struct fs_tar *out, int dirfd, const char *base, const struct statx *sx, const char *name,
 		    struct gt_error *err)
 {
 	AUTO_CLOSE int fd = gt_openat2(dirfd, base, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0,
@@ -151,16 +143,16 @@ static int put_file(struct tar_out *out, int dirfd, const char *base, const stru
 		return gt_fail_errno(err, errno, "open %.200s", name);
 	if (!S_ISREG(st.st_mode) || st.st_ino != sx->stx_ino)
 		return 0; /* replaced since we looked */
-	if (as_link(out, sx, name))
-		return put_header(out, name, err);
+	if (fs_tar_as_link(out, sx, name))
+		return fs_tar_header(out, name, err);
 	archive_entry_set_size(out->entry, st.st_size);
-	add_xattrs(out, fd);
-	if (put_header(out, name, err) < 0)
+	fs_tar_xattrs(out, fd);
+	if (fs_tar_header(out, name, err) < 0)
 		return -1;
-	return put_content(out, fd, st.st_size, name, err);
+	return fs_tar_content(out, fd, st.st_size, name, err);
 }
 
-static int put_other(struct tar_out *out, int dirfd, const char *base, const struct statx *sx, const char *name,
+static int put_other(struct fs_tar *out, int dirfd, const char *base, const struct statx *sx, const char *name,
 		     struct gt_error *err)
 {
 	if (S_ISLNK(sx->stx_mode)) {
@@ -171,8 +163,8 @@ static int put_other(struct tar_out *out, int dirfd, const char *base, const str
 		target[n] = '\0';
 		archive_entry_set_symlink(out->entry, target);
 	}
-	as_link(out, sx, name);
-	return put_header(out, name, err);
+	fs_tar_as_link(out, sx, name);
+	return fs_tar_header(out, name, err);
 }
 
 /* File systems of the kernel's that stand in every container: their content is not the container's. */
@@ -197,7 +189,7 @@ static bool is_kernel_fs(int fd)
 	}
 }
 
-static int put_node(struct tar_out *out, int dirfd, const char *base, const char *name, int depth, struct gt_error *err);
+static int put_node(struct fs_tar *out, int dirfd, const char *base, const char *name, int depth, struct gt_error *err);
 
 static int by_name(const void *a, const void *b)
 {
@@ -205,7 +197,7 @@ static int by_name(const void *a, const void *b)
 }
 
 /* Names in a directory, sorted. Takes no ownership of fd. */
-static int list_names(int fd, struct gt_strings *names, struct gt_error *err)
+int fs_list_names(int fd, struct gt_strings *names, struct gt_error *err)
 {
 	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = copy < 0 ? NULL : fdopendir(copy);
@@ -225,12 +217,12 @@ static int list_names(int fd, struct gt_strings *names, struct gt_error *err)
 	return 0;
 }
 
-static int put_children(struct tar_out *out, int fd, const char *name, int depth, struct gt_error *err)
+static int put_children(struct fs_tar *out, int fd, const char *name, int depth, struct gt_error *err)
 {
 	if (depth >= FS_MAX_DEPTH)
 		return gt_fail(err, GT_UNSUPPORTED, "%.200s... is deeper than %d directories", name, FS_MAX_DEPTH);
 	struct gt_strings names = { 0 };
-	int rc = list_names(fd, &names, err);
+	int rc = fs_list_names(fd, &names, err);
 	size_t len = strlen(name);
 	const char *slash = len == 0 || name[len - 1] == '/' ? "" : "/";
 	for (size_t i = 0; rc == 0 && i < names.count; i++) {
@@ -241,7 +233,7 @@ static int put_children(struct tar_out *out, int fd, const char *name, int depth
 	return rc;
 }
 
-static int put_dir(struct tar_out *out, int dirfd, const char *base, const char *name, int depth, bool mount_point, bool recurse,
+static int put_dir(struct fs_tar *out, int dirfd, const char *base, const char *name, int depth, bool mount_point, bool recurse,
 		   struct gt_error *err)
 {
 	bool hidden = mount_point && out->one_mount && depth > 0;
@@ -254,14 +246,14 @@ static int put_dir(struct tar_out *out, int dirfd, const char *base, const char 
 	if (mount_point && depth > 0 && is_kernel_fs(fd))
 		hidden = true;
 	if (!hidden)
-		add_xattrs(out, fd);
-	if (name[0] && put_header(out, name, err) < 0)
+		fs_tar_xattrs(out, fd);
+	if (name[0] && fs_tar_header(out, name, err) < 0)
 		return -1;
 	return hidden || !recurse ? 0 : put_children(out, fd, name, depth, err);
 }
 
 /* One node, without what is in it unless `recurse`. */
-static int put_one(struct tar_out *out, int dirfd, const char *base, const char *name, int depth, bool recurse,
+static int put_one(struct fs_tar *out, int dirfd, const char *base, const char *name, int depth, bool recurse,
 		   struct gt_error *err)
 {
 	struct statx sx;
@@ -270,21 +262,21 @@ static int put_one(struct tar_out *out, int dirfd, const char *base, const char 
 	if (S_ISSOCK(sx.stx_mode))
 		return 0;
 	bool mount_point = sx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
-	fill(out, &sx, name);
+	fs_tar_fill(out, &sx, name);
 	if (S_ISDIR(sx.stx_mode))
 		return put_dir(out, dirfd, base, name, depth, mount_point, recurse, err);
 	if (mount_point && out->one_mount) {
 		/* what is mounted here is not part of the root: the file below it is an empty one */
 		archive_entry_set_filetype(out->entry, AE_IFREG);
 		archive_entry_set_size(out->entry, 0);
-		return put_header(out, name, err);
+		return fs_tar_header(out, name, err);
 	}
 	if (S_ISREG(sx.stx_mode))
 		return put_file(out, dirfd, base, &sx, name, err);
 	return put_other(out, dirfd, base, &sx, name, err);
 }
 
-static int put_node(struct tar_out *out, int dirfd, const char *base, const char *name, int depth, struct gt_error *err)
+static int put_node(struct fs_tar *out, int dirfd, const char *base, const char *name, int depth, struct gt_error *err)
 {
 	return put_one(out, dirfd, base, name, depth, true, err);
 }
@@ -300,13 +292,13 @@ int fs_job_archive(const json_t *request, json_t *reply, struct gt_error *err)
 	AUTO_PLACE struct fs_place place = { .parent = -1 };
 	if (fs_locate(&view, path, &place, err) < 0)
 		return -1;
-	struct tar_out out;
-	int rc = tar_open(&out, err);
+	struct fs_tar out;
+	int rc = fs_tar_open(&out, err);
 	if (rc == 0)
 		rc = put_node(&out, place.parent, place.base, place.name, 0, err);
 	if (rc == 0)
-		rc = tar_close(&out, err);
-	tar_free(&out);
+		rc = fs_tar_close(&out, err);
+	fs_tar_free(&out);
 	return rc;
 }
 
@@ -316,26 +308,26 @@ int fs_job_export(const json_t *request, json_t *reply, struct gt_error *err)
 	struct fs_view view;
 	if (fs_view_open(gt_json_get(request, "root"), &view, err) < 0 || fs_drop_privileges(false, err) < 0)
 		return -1;
-	struct tar_out out;
-	int rc = tar_open(&out, err);
+	struct fs_tar out;
+	int rc = fs_tar_open(&out, err);
 	out.one_mount = true;
 	if (rc == 0)
 		rc = put_node(&out, view.root, "", "", 0, err);
 	if (rc == 0)
-		rc = tar_close(&out, err);
-	tar_free(&out);
+		rc = fs_tar_close(&out, err);
+	fs_tar_free(&out);
 	return rc;
 }
 
 /* OCI image-spec layer.md: a deleted name is an empty file ".wh.<name>". */
-static int put_whiteout(struct tar_out *out, const char *path, struct gt_error *err)
+static int put_whiteout(struct fs_tar *out, const char *path, struct gt_error *err)
 {
 	char parent[FS_PATH_MAX];
 	const char *base = fs_split(path, parent);
 	AUTO_FREE char *name = gt_xasprintf("%s%s.wh.%s", parent, parent[0] ? "/" : "", base);
 	struct statx empty = { .stx_mode = S_IFREG };
-	fill(out, &empty, name);
-	return put_header(out, name, err);
+	fs_tar_fill(out, &empty, name);
+	return fs_tar_header(out, name, err);
 }
 
 /* [kind, path], or [kind, null, hex] where the path is not UTF-8. */
@@ -352,7 +344,7 @@ static char *change_path(const json_t *change)
 	return gt_buf_take(&out);
 }
 
-static int put_change(struct tar_out *out, int root, const json_t *change, struct gt_error *err)
+static int put_change(struct fs_tar *out, int root, const json_t *change, struct gt_error *err)
 {
 	AUTO_FREE char *path = change_path(change);
 	if (!path)
@@ -381,12 +373,14 @@ int fs_job_diff_tar(const json_t *request, json_t *reply, struct gt_error *err)
 	if (gt_json_array(request, "changes", &changes, err) < 0 ||
 	    fs_view_open(gt_json_get(request, "root"), &view, err) < 0 || fs_drop_privileges(false, err) < 0)
 		return -1;
-	struct tar_out out;
-	int rc = tar_open(&out, err);
+	struct fs_tar out;
+	int rc = fs_tar_open(&out, err);
+	if (rc == 0)
+		rc = gt_json_int(request, "clamp", &out.clamp, err);
 	for (size_t i = 0; rc == 0 && i < json_array_size(changes); i++)
 		rc = put_change(&out, view.root, json_array_get(changes, i), err);
 	if (rc == 0)
-		rc = tar_close(&out, err);
-	tar_free(&out);
+		rc = fs_tar_close(&out, err);
+	fs_tar_free(&out);
 	return rc;
 }

@@ -332,7 +332,7 @@ static int take_all(struct fs_sink *sink, struct tee *tee, struct archive *archi
 }
 
 /* compressed: any filter libarchive knows may stand before the tar; names are then as libarchive gives them. */
-static int read_tar(struct fs_sink *sink, bool compressed, struct gt_error *err)
+int fs_read_tar(struct fs_sink *sink, bool compressed, struct gt_error *err)
 {
 	struct tee tee = { .fd = FS_IN, .block = gt_xmalloc(BLOCK), .recipe = sink->recipe };
 	struct archive *archive = archive_read_new();
@@ -383,7 +383,7 @@ int fs_job_unpack(const json_t *request, json_t *reply, struct gt_error *err)
 	/* CAP_SYS_ADMIN: trusted.overlay.opaque, and the view of the layers below */
 	int rc = fs_drop_privileges(true, err);
 	if (rc == 0)
-		rc = read_tar(&sink, false, err);
+		rc = fs_read_tar(&sink, false, err);
 	bool recipe = rc == 0 && keep_recipe && fs_recipe_finish(sink.recipe);
 	json_object_set_new(reply, "size", json_integer(sink.bytes));
 	json_object_set_new(reply, "entries", json_integer(sink.entries));
@@ -434,7 +434,28 @@ int fs_job_extract(const json_t *request, json_t *reply, struct gt_error *err)
 		return -1;
 	sink.root = view.root;
 	sink.base = base;
-	int rc = read_tar(&sink, true, err);
+	int rc = fs_read_tar(&sink, true, err);
+	fs_sink_free(&sink);
+	return rc;
+}
+
+/* ---- a build's context ---- */
+
+int fs_job_context(const json_t *request, json_t *reply, struct gt_error *err)
+{
+	const char *dir = "";
+	struct fs_sink sink;
+	fs_sink_init(&sink);
+	if (gt_json_string(request, "dir", &dir, err) < 0 || gt_json_int(request, "max_bytes", &sink.max_bytes, err) < 0 ||
+	    gt_json_int(request, "max_entries", &sink.max_entries, err) < 0)
+		return -1;
+	sink.root = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (sink.root < 0)
+		return gt_fail_sys(err, GT_INTERNAL, errno, "open the context's directory %s", dir);
+	int rc = fs_drop_privileges(false, err);
+	if (rc == 0)
+		rc = fs_read_tar(&sink, true, err);
+	json_object_set_new(reply, "size", json_integer(sink.bytes));
 	fs_sink_free(&sink);
 	return rc;
 }

@@ -2,8 +2,8 @@
  * change.c - one Dockerfile instruction applied to an image's config: `commit --change`, `import --change`.
  *
  * The instructions that only set configuration are taken: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR.
- * Words are split and quoted as in a Dockerfile; $NAME, ${NAME}, ${NAME:-word} and ${NAME:+word} are replaced from the config's own Env.
- * Pure work on memory.
+ * Words are split, quoted and expanded as in a Dockerfile (words.h), from the config's own Env unless the caller, a build, brings its own scope. A value sees
+ * the variables as they were before its instruction. Pure work on memory.
  */
 #include <ctype.h>
 #include <stdlib.h>
@@ -11,130 +11,19 @@
 #include <strings.h>
 
 #include "internal.h"
+#include "image/words.h"
 
-#define MAX_INSTRUCTION (64u * 1024)
+#define MAX_INSTRUCTION (256u * 1024)
 
-/* ---- words ---- */
-
-static const char *env_value(const struct gt_image_config *config, const char *name, size_t len)
+static const char *env_value(const void *arg, const char *name, size_t len)
 {
+	const struct gt_image_config *config = arg;
 	for (size_t i = config->env.count; i-- > 0;) {
 		const char *item = config->env.items[i];
 		if (strncmp(item, name, len) == 0 && item[len] == '=')
 			return item + len + 1;
 	}
 	return NULL;
-}
-
-static size_t name_length(const char *p)
-{
-	size_t len = 0;
-	while (isalnum((unsigned char)p[len]) || p[len] == '_')
-		len++;
-	return len;
-}
-
-/* *p stands on "$". Appends what it stands for and moves behind it. */
-static int expand(const struct gt_image_config *config, const char **p, struct gt_buf *out, struct gt_error *err)
-{
-	const char *at = *p + 1;
-	bool braces = *at == '{';
-	at += braces;
-	size_t len = name_length(at);
-	if (len == 0) {
-		if (braces)
-			return gt_fail(err, GT_INVALID, "\"${\" without a name in \"%.100s\"", *p);
-		gt_buf_char(out, '$');
-		*p += 1;
-		return 0;
-	}
-	const char *value = env_value(config, at, len);
-	at += len;
-	if (braces && at[0] == ':' && (at[1] == '-' || at[1] == '+')) {
-		const char *word = at + 2, *end = strchr(word, '}');
-		if (!end)
-			return gt_fail(err, GT_INVALID, "\"${\" is not closed in \"%.100s\"", *p);
-		bool set = value && value[0];
-		if (at[1] == '-' ? !set : set)
-			gt_buf_add(out, word, (size_t)(end - word));
-		else if (at[1] == '-')
-			gt_buf_str(out, value);
-		*p = end + 1;
-		return 0;
-	}
-	if (braces && *at != '}')
-		return gt_fail(err, GT_UNSUPPORTED, "\"%.100s\": only ${NAME}, ${NAME:-word} and ${NAME:+word} are known", *p);
-	gt_buf_str(out, value ? value : "");
-	*p = at + braces;
-	return 0;
-}
-
-static const char *skip_space(const char *p)
-{
-	while (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r')
-		p++;
-	return p;
-}
-
-/* Reads one word, quotes off and variables replaced, up to white space, or up to `stop` where that is not 0. */
-static int take_word(const struct gt_image_config *config, const char **p, char stop, struct gt_buf *out, struct gt_error *err)
-{
-	char quote = '\0';
-	const char *begin = *p;
-	gt_buf_add(out, "", 0);
-	while (**p && (quote || (!isspace((unsigned char)**p) && **p != stop))) {
-		char c = **p;
-		if (c == '\\' && quote != '\'' && (*p)[1]) {
-			/* inside double quotes only \" \$ and \\ lose their backslash */
-			if (quote && !strchr("\"$\\", (*p)[1]))
-				gt_buf_char(out, '\\');
-			gt_buf_char(out, (*p)[1]);
-			*p += 2;
-		} else if (quote ? c == quote : c == '"' || c == '\'') {
-			quote = quote ? '\0' : c;
-			(*p)++;
-		} else if (c == '$' && quote != '\'') {
-			if (expand(config, p, out, err) < 0)
-				return -1;
-		} else {
-			gt_buf_char(out, c);
-			(*p)++;
-		}
-	}
-	return quote ? gt_fail(err, GT_INVALID, "a quote is not closed in \"%.100s\"", begin) : 0;
-}
-
-/* The whole rest as one value. */
-static char *take_rest(const struct gt_image_config *config, const char *text, struct gt_error *err)
-{
-	AUTO_BUF struct gt_buf out = { 0 };
-	for (const char *p = text; *p;) {
-		if (take_word(config, &p, '\0', &out, err) < 0)
-			return NULL;
-		while (isspace((unsigned char)*p))
-			gt_buf_char(&out, *p++);
-	}
-	while (out.len && isspace((unsigned char)out.data[out.len - 1]))
-		out.data[--out.len] = '\0';
-	return gt_buf_take(&out);
-}
-
-/* ["a", "b"], or NULL where the text is not a JSON list of strings (then it is shell form). */
-static bool json_form(const char *text, struct gt_strings *list)
-{
-	if (text[0] != '[')
-		return false;
-	AUTO_JSON json_t *json = gt_json_parse(text, strlen(text), "instruction", NULL);
-	if (!json_is_array(json))
-		return false;
-	for (size_t i = 0; i < json_array_size(json); i++) {
-		if (!json_is_string(json_array_get(json, i)))
-			return false;
-	}
-	for (size_t i = 0; i < json_array_size(json); i++)
-		gt_strings_add(list, json_string_value(json_array_get(json, i)));
-	list->set = true;
-	return true;
 }
 
 static void set_string(char **slot, const char *value)
@@ -148,7 +37,7 @@ static void set_string(char **slot, const char *value)
 static void command(struct gt_image_config *config, const char *text, struct gt_strings *list)
 {
 	struct gt_strings parsed = { 0 };
-	if (!json_form(text, &parsed)) {
+	if (!gt_words_json(text, &parsed)) {
 		for (size_t i = 0; i < config->shell.count; i++)
 			gt_strings_add(&parsed, config->shell.items[i]);
 		if (config->shell.count == 0) {
@@ -161,8 +50,9 @@ static void command(struct gt_image_config *config, const char *text, struct gt_
 	*list = parsed;
 }
 
-static int change_cmd(struct gt_image_config *config, const char *text, struct gt_error *err)
+static int change_cmd(struct gt_image_config *config, const struct gt_scope *scope, const char *text, struct gt_error *err)
 {
+	(void)scope;
 	(void)err;
 	command(config, text, &config->cmd);
 	config->cmd_changed = true;
@@ -170,8 +60,9 @@ static int change_cmd(struct gt_image_config *config, const char *text, struct g
 }
 
 /* A command of the base image means nothing to another entry point. */
-static int change_entrypoint(struct gt_image_config *config, const char *text, struct gt_error *err)
+static int change_entrypoint(struct gt_image_config *config, const struct gt_scope *scope, const char *text, struct gt_error *err)
 {
+	(void)scope;
 	(void)err;
 	command(config, text, &config->entrypoint);
 	if (!config->cmd_changed)
@@ -179,33 +70,48 @@ static int change_entrypoint(struct gt_image_config *config, const char *text, s
 	return 0;
 }
 
-/* Calls set(config, key, value) for each KEY=VALUE, or once for the old form "KEY the rest". */
-static int pairs(struct gt_image_config *config, const char *text, const char *what, bool old_form,
+/* Whether the first word has no "=": the old form "KEY the rest". */
+static bool old_form(const struct gt_scope *scope, const char *text)
+{
+	AUTO_BUF struct gt_buf key = { 0 };
+	return gt_word_take(scope, &text, '=', &key, NULL) == 0 && *text != '=' && *text;
+}
+
+/* Calls set(config, key, value) for each KEY=VALUE, or once for the old form. All values are read before the first is set. */
+static int pairs(struct gt_image_config *config, const struct gt_scope *scope, const char *text, const char *what,
 		 void (*set)(struct gt_image_config *config, const char *key, const char *value), struct gt_error *err)
 {
-	const char *equals = strchr(text, '=');
-	size_t first = strcspn(text, " \t");
-	if (old_form && text[first] && (!equals || equals > text + first)) {
+	struct gt_strings keys = { 0 }, values = { 0 };
+	int rc = 0;
+	if (old_form(scope, text)) {
+		size_t first = strcspn(text, " \t");
 		AUTO_FREE char *key = gt_xstrndup(text, first);
-		AUTO_FREE char *value = take_rest(config, skip_space(text + first), err);
+		AUTO_FREE char *value = gt_words_value(scope, gt_skip_space(text + first), err);
 		if (!value)
 			return -1;
 		set(config, key, value);
 		return 0;
 	}
-	while (*(text = skip_space(text))) {
+	while (rc == 0 && *(text = gt_skip_space(text))) {
 		AUTO_BUF struct gt_buf key = { 0 };
 		AUTO_BUF struct gt_buf value = { 0 };
-		if (take_word(config, &text, '=', &key, err) < 0)
-			return -1;
-		if (*text != '=' || key.len == 0)
-			return gt_fail(err, GT_INVALID, "%s wants KEY=VALUE, not \"%.100s\"", what, key.data ? key.data : text);
-		text++;
-		if (take_word(config, &text, '\0', &value, err) < 0)
-			return -1;
-		set(config, key.data, value.data ? value.data : "");
+		rc = gt_word_take(scope, &text, '=', &key, err);
+		if (rc == 0 && (*text != '=' || key.len == 0))
+			rc = gt_fail(err, GT_INVALID, "%s wants KEY=VALUE, not \"%.100s\"", what, key.len ? key.data : text);
+		if (rc == 0) {
+			text++;
+			rc = gt_word_take(scope, &text, '\0', &value, err);
+		}
+		if (rc == 0) {
+			gt_strings_add(&keys, key.data);
+			gt_strings_add(&values, value.data);
+		}
 	}
-	return 0;
+	for (size_t i = 0; rc == 0 && i < keys.count; i++)
+		set(config, keys.items[i], values.items[i]);
+	gt_strings_free(&keys);
+	gt_strings_free(&values);
+	return rc;
 }
 
 static void set_env(struct gt_image_config *config, const char *key, const char *value)
@@ -222,9 +128,9 @@ static void set_env(struct gt_image_config *config, const char *key, const char 
 	gt_strings_add(&config->env, text);
 }
 
-static int change_env(struct gt_image_config *config, const char *text, struct gt_error *err)
+static int change_env(struct gt_image_config *config, const struct gt_scope *scope, const char *text, struct gt_error *err)
 {
-	return pairs(config, text, "ENV", true, set_env, err);
+	return pairs(config, scope, text, "ENV", set_env, err);
 }
 
 static void set_label(struct gt_image_config *config, const char *key, const char *value)
@@ -236,9 +142,9 @@ static void set_label(struct gt_image_config *config, const char *key, const cha
 	json_object_set_new(config->labels, key, json_string(value));
 }
 
-static int change_label(struct gt_image_config *config, const char *text, struct gt_error *err)
+static int change_label(struct gt_image_config *config, const struct gt_scope *scope, const char *text, struct gt_error *err)
 {
-	return pairs(config, text, "LABEL", true, set_label, err);
+	return pairs(config, scope, text, "LABEL", set_label, err);
 }
 
 static void add_key(json_t **object, const char *key)
@@ -270,26 +176,27 @@ static int add_port(struct gt_image_config *config, const char *word, struct gt_
 	return 0;
 }
 
-static int change_expose(struct gt_image_config *config, const char *text, struct gt_error *err)
+static int change_expose(struct gt_image_config *config, const struct gt_scope *scope, const char *text, struct gt_error *err)
 {
-	while (*(text = skip_space(text))) {
+	while (*(text = gt_skip_space(text))) {
 		AUTO_BUF struct gt_buf word = { 0 };
-		if (take_word(config, &text, '\0', &word, err) < 0 || add_port(config, word.data ? word.data : "", err) < 0)
+		if (gt_word_take(scope, &text, '\0', &word, err) < 0 || add_port(config, word.data ? word.data : "", err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-static int change_volume(struct gt_image_config *config, const char *text, struct gt_error *err)
+static int change_volume(struct gt_image_config *config, const struct gt_scope *scope, const char *text, struct gt_error *err)
 {
-	struct gt_strings list = { 0 };
+	struct gt_strings given = { 0 }, list = { 0 };
 	int rc = 0;
-	if (!json_form(text, &list)) {
-		while (rc == 0 && *(text = skip_space(text))) {
-			AUTO_BUF struct gt_buf word = { 0 };
-			rc = take_word(config, &text, '\0', &word, err);
-			gt_strings_add(&list, word.data ? word.data : "");
-		}
+	if (!gt_words_json(text, &given))
+		rc = gt_words_split(scope, text, &list, err);
+	for (size_t i = 0; rc == 0 && i < given.count; i++) {
+		AUTO_FREE char *path = gt_words_value(scope, given.items[i], err);
+		rc = path ? 0 : -1;
+		if (path)
+			gt_strings_add(&list, path);
 	}
 	for (size_t i = 0; rc == 0 && i < list.count; i++) {
 		if (list.items[i][0] == '\0')
@@ -297,22 +204,23 @@ static int change_volume(struct gt_image_config *config, const char *text, struc
 		else
 			add_key(&config->volumes, list.items[i]);
 	}
+	gt_strings_free(&given);
 	gt_strings_free(&list);
 	return rc;
 }
 
-static int change_user(struct gt_image_config *config, const char *text, struct gt_error *err)
+static int change_user(struct gt_image_config *config, const struct gt_scope *scope, const char *text, struct gt_error *err)
 {
-	AUTO_FREE char *value = take_rest(config, text, err);
+	AUTO_FREE char *value = gt_words_value(scope, text, err);
 	if (!value)
 		return -1;
 	set_string(&config->user, value);
 	return 0;
 }
 
-static int change_workdir(struct gt_image_config *config, const char *text, struct gt_error *err)
+static int change_workdir(struct gt_image_config *config, const struct gt_scope *scope, const char *text, struct gt_error *err)
 {
-	AUTO_FREE char *value = take_rest(config, text, err);
+	AUTO_FREE char *value = gt_words_value(scope, text, err);
 	if (!value)
 		return -1;
 	const char *old = config->working_dir ? config->working_dir : "";
@@ -334,17 +242,18 @@ static int change_workdir(struct gt_image_config *config, const char *text, stru
 	return 0;
 }
 
-static int change_stopsignal(struct gt_image_config *config, const char *text, struct gt_error *err)
+static int change_stopsignal(struct gt_image_config *config, const struct gt_scope *scope, const char *text, struct gt_error *err)
 {
-	AUTO_FREE char *value = take_rest(config, text, err);
+	AUTO_FREE char *value = gt_words_value(scope, text, err);
 	if (!value)
 		return -1;
 	set_string(&config->stop_signal, value);
 	return 0;
 }
 
-static int change_onbuild(struct gt_image_config *config, const char *text, struct gt_error *err)
+static int change_onbuild(struct gt_image_config *config, const struct gt_scope *scope, const char *text, struct gt_error *err)
 {
+	(void)scope;
 	size_t word = strcspn(text, " \t");
 	if ((word == 7 && strncasecmp(text, "ONBUILD", 7) == 0) || (word == 4 && strncasecmp(text, "FROM", 4) == 0) ||
 	    (word == 10 && strncasecmp(text, "MAINTAINER", 10) == 0))
@@ -383,8 +292,9 @@ static int health_option(json_t *check, const char *name, const char *value, str
 	return gt_fail(err, GT_INVALID, "HEALTHCHECK: unknown flag --%.60s", name);
 }
 
-static int change_healthcheck(struct gt_image_config *config, const char *text, struct gt_error *err)
+static int change_healthcheck(struct gt_image_config *config, const struct gt_scope *scope, const char *text, struct gt_error *err)
 {
+	(void)scope;
 	AUTO_JSON json_t *check = json_object();
 	while (strncmp(text, "--", 2) == 0) {
 		size_t len = strcspn(text, " \t");
@@ -395,17 +305,17 @@ static int change_healthcheck(struct gt_image_config *config, const char *text, 
 		*value++ = '\0';
 		if (health_option(check, option, value, err) < 0)
 			return -1;
-		text = skip_space(text + len);
+		text = gt_skip_space(text + len);
 	}
 	size_t kind = strcspn(text, " \t");
-	const char *rest = skip_space(text + kind);
+	const char *rest = gt_skip_space(text + kind);
 	json_t *test = json_array();
 	json_object_set_new(check, "Test", test);
 	if (kind == 4 && strncasecmp(text, "NONE", 4) == 0 && !*rest) {
 		json_array_append_new(test, json_string("NONE"));
 	} else if (kind == 3 && strncasecmp(text, "CMD", 3) == 0 && *rest) {
 		struct gt_strings list = { 0 };
-		bool exec = json_form(rest, &list);
+		bool exec = gt_words_json(rest, &list);
 		json_array_append_new(test, json_string(exec ? "CMD" : "CMD-SHELL"));
 		for (size_t i = 0; exec && i < list.count; i++)
 			json_array_append_new(test, json_string(list.items[i]));
@@ -420,23 +330,36 @@ static int change_healthcheck(struct gt_image_config *config, const char *text, 
 	return 0;
 }
 
+static int change_shell(struct gt_image_config *config, const struct gt_scope *scope, const char *text, struct gt_error *err)
+{
+	(void)scope;
+	struct gt_strings list = { 0 };
+	if (!gt_words_json(text, &list) || list.count == 0) {
+		gt_strings_free(&list);
+		return gt_fail(err, GT_INVALID, "SHELL requires the arguments to be in JSON form, not \"%.60s\"", text);
+	}
+	gt_strings_free(&config->shell);
+	config->shell = list;
+	return 0;
+}
+
 static const struct {
 	const char *name;
-	int (*apply)(struct gt_image_config *config, const char *text, struct gt_error *err);
+	int (*apply)(struct gt_image_config *config, const struct gt_scope *scope, const char *text, struct gt_error *err);
 } instructions[] = {
 	{ "CMD", change_cmd },           { "ENTRYPOINT", change_entrypoint }, { "ENV", change_env },
 	{ "EXPOSE", change_expose },     { "HEALTHCHECK", change_healthcheck }, { "LABEL", change_label },
-	{ "ONBUILD", change_onbuild },   { "STOPSIGNAL", change_stopsignal }, { "USER", change_user },
+	{ "ONBUILD", change_onbuild },   { "SHELL", change_shell },         { "STOPSIGNAL", change_stopsignal }, { "USER", change_user },
 	{ "VOLUME", change_volume },     { "WORKDIR", change_workdir },
 };
 
-int gt_image_config_change(struct gt_image_config *config, const char *instruction, struct gt_error *err)
+int gt_image_config_apply(struct gt_image_config *config, const struct gt_scope *scope, const char *instruction, struct gt_error *err)
 {
 	if (strlen(instruction) > MAX_INSTRUCTION)
 		return gt_fail(err, GT_TOO_LARGE, "an instruction is longer than %u bytes", MAX_INSTRUCTION);
-	instruction = skip_space(instruction);
+	instruction = gt_skip_space(instruction);
 	size_t len = strcspn(instruction, " \t\n");
-	AUTO_FREE char *text = gt_xstrdup(skip_space(instruction + len));
+	AUTO_FREE char *text = gt_xstrdup(gt_skip_space(instruction + len));
 	for (size_t end = strlen(text); end > 0 && isspace((unsigned char)text[end - 1]);)
 		text[--end] = '\0';
 	for (size_t i = 0; i < GT_COUNT(instructions); i++) {
@@ -444,9 +367,15 @@ int gt_image_config_change(struct gt_image_config *config, const char *instructi
 			continue;
 		if (!text[0])
 			return gt_fail(err, GT_INVALID, "%s requires at least one argument", instructions[i].name);
-		return instructions[i].apply(config, text, err);
+		return instructions[i].apply(config, scope, text, err);
 	}
 	return gt_fail(err, GT_INVALID, "%.*s is not a valid change command", (int)(len < 60 ? len : 60), instruction);
+}
+
+int gt_image_config_change(struct gt_image_config *config, const char *instruction, struct gt_error *err)
+{
+	struct gt_scope scope = { env_value, config, '\\' };
+	return gt_image_config_apply(config, &scope, instruction, err);
 }
 
 int changes_apply(struct gt_image_config *config, const struct gt_strings *changes, struct gt_error *err)

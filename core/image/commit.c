@@ -28,37 +28,28 @@ static int collect_change(void *arg, int kind, const char *path)
 	return 0;
 }
 
-static int start_diff(struct gt_images *images, const struct gt_image_commit *how, json_t *changes, int out, struct fs_job *job,
-		      struct gt_error *err)
+static json_t *diff_request(struct gt_images *images, const char *container_layer, int64_t clamp, json_t *changes, struct gt_error *err)
 {
 	AUTO_FREE struct gantry_mount *mount = gt_xcalloc(1, sizeof *mount);
-	if (gt_layer_mount(images->storage, how->container_layer, true, mount, err) < 0)
-		return -1;
-	json_t *request = json_pack("{s:s, s:{s:[o]}, s:O}", "job", "diff_tar", "root", "mounts", fs_mount_json(mount, NULL), "changes",
-				    changes);
-	return fs_job_start(job, images->helper, request, -1, out, -1, err);
+	if (gt_layer_mount(images->storage, container_layer, true, mount, err) < 0)
+		return NULL;
+	return json_pack("{s:s, s:{s:[o]}, s:O, s:I}", "job", "diff_tar", "root", "mounts", fs_mount_json(mount, NULL), "changes", changes,
+			 "clamp", (json_int_t)clamp);
 }
 
-/* The layer of the container's changes over parent, counted; *top is parent (counted once more) where nothing has changed. */
-static int make_layer(struct gt_images *images, const struct gt_image_commit *how, struct layer *parent, struct layer **top,
-		      struct gt_error *err)
+struct layer *layer_of_job(struct gt_images *images, json_t *request, struct layer *parent, struct gt_error *err)
 {
-	AUTO_JSON json_t *changes = json_array();
 	int ends[2];
-	if (gt_layer_diff(images->storage, how->container_layer, collect_change, changes, err) < 0)
-		return -1;
-	if (json_array_size(changes) == 0) {
-		LOCKED(&images->lock);
-		*top = layer_count(images, parent);
-		return 0;
+	if (pipe2(ends, O_CLOEXEC) < 0) {
+		json_decref(request);
+		gt_fail_sys(err, GT_INTERNAL, errno, "make a pipe for gantry-fs");
+		return NULL;
 	}
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return gt_fail_sys(err, GT_INTERNAL, errno, "make a pipe for gantry-fs");
 	AUTO_CLOSE int from = ends[0], to = ends[1];
 	fcntl(from, F_SETPIPE_SZ, 1 << 20);
 	struct fs_job job;
-	if (start_diff(images, how, changes, to, &job, err) < 0)
-		return -1;
+	if (fs_job_start(&job, images->helper, request, -1, to, -1, err) < 0)
+		return NULL;
 	close(take_fd(to));
 	struct layer_source source = { .blob = { from, 0, -1 }, .blob_size = -1 };
 	struct gt_error reader = { 0 };
@@ -69,10 +60,25 @@ static int make_layer(struct gt_images *images, const struct gt_image_commit *ho
 		layer_release(images, layer);
 		if (err)
 			*err = reader;
-		return -1;
+		return NULL;
 	}
-	*top = layer;
-	return layer ? 0 : -1;
+	return layer;
+}
+
+int layer_of_changes(struct gt_images *images, const char *container_layer, int64_t clamp, struct layer *parent, struct layer **top,
+		     struct gt_error *err)
+{
+	AUTO_JSON json_t *changes = json_array();
+	if (gt_layer_diff(images->storage, container_layer, collect_change, changes, err) < 0)
+		return -1;
+	if (json_array_size(changes) == 0) {
+		LOCKED(&images->lock);
+		*top = layer_count(images, parent);
+		return 0;
+	}
+	json_t *request = diff_request(images, container_layer, clamp, changes, err);
+	*top = request ? layer_of_job(images, request, parent, err) : NULL;
+	return *top ? 0 : -1;
 }
 
 static char *join(const struct gt_strings *words)
@@ -151,7 +157,7 @@ int gt_image_commit(struct gt_images *images, const struct gt_image_commit *how,
 		memcpy(parent_hex, image->hex, sizeof parent_hex);
 		parent = layer_count(images, image->top);
 	}
-	int rc = make_layer(images, how, parent, &top, err);
+	int rc = layer_of_changes(images, how->container_layer, INT64_MAX, parent, &top, err);
 	if (rc < 0) {
 		layer_release(images, parent);
 		return gt_context(err, "commit container %.12s", how->container_id ? how->container_id : how->container_layer);

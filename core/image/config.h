@@ -21,3 +21,6 @@ extern const struct gt_json_field gt_image_config_fields[];     /* for gt_json_d
 /* Applies one Dockerfile instruction of commit and import (`--change`): CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, ONBUILD,
  * STOPSIGNAL, USER, VOLUME, WORKDIR, HEALTHCHECK. */
 int gt_image_config_change(struct gt_image_config *config, const char *instruction, struct gt_error *err);
+/* The same with variables from elsewhere, for builds; SHELL as well. */
+struct gt_scope;
+int gt_image_config_apply(struct gt_image_config *config, const struct gt_scope *scope, const char *instruction, struct gt_error *err);

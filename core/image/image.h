@@ -128,3 +128,63 @@ int gt_image_layer_remove(struct gt_images *images, const char *container_id, st
 
 /* Called after start-up with an embedded image file (<libexec>/../share or config): loads it where a fresh store has never had it. */
 int gt_images_load_embedded(struct gt_images *images, const char *path, struct gt_error *err);
+
+/* ---- steps of builds (step.c) ---- */
+
+/* What COPY, ADD and WORKDIR put into a layer (fshelper/copy.c). */
+struct gt_copy_source {
+	char *dir;                      /* a directory of the host, of ours; */
+	char *image;                    /* or an image's id */
+};
+struct gt_copy {
+	struct gt_copy_source *sources; /* none: WORKDIR, dest alone is made */
+	size_t source_count;
+	struct gt_strings items;        /* patterns, */
+	size_t *item_sources;           /* relative to sources[item_sources[i]] */
+	char *dest;                     /* absolute */
+	bool dest_is_dir, parents, unpack;
+	bool link;                      /* without a look at what the image has */
+	char *chown, *chmod;            /* NULL: as they are */
+	int64_t uid, gid;               /* where chown is NULL; -1: the source's */
+	struct gt_strings exclude;
+	const struct gt_strings *ignore;        /* .dockerignore, for sources[0]; may be NULL */
+	int64_t now, clamp;             /* s: time of directories that are made; latest of all files */
+};
+void gt_copy_free(struct gt_copy *copy);
+void gt_copy_add_source(struct gt_copy *copy, const char *dir, const char *image);
+void gt_copy_add_item(struct gt_copy *copy, const char *path, size_t source);
+/* The digest of the layer that it would make on image `parent` (id; NULL: from scratch), and how many entries that has. */
+int gt_image_copy_digest(struct gt_images *images, const char *parent, const struct gt_copy *copy, char digest[65], int64_t *count,
+			 struct gt_error *err);
+/* The same files into a fresh directory of the host. */
+int gt_image_copy_out(struct gt_images *images, const struct gt_copy *copy, const char *dir, struct gt_error *err);
+
+struct gt_image_step {
+	const char *parent;             /* image id; NULL: from scratch */
+	const struct gt_image_config *config;
+	const char *architecture, *variant;     /* from scratch alone */
+	const char *author;             /* NULL: the parent's */
+	const char *created_by, *comment;
+	int64_t created;                /* ns */
+	int64_t clamp;                  /* s: latest time of files */
+	char key[65];                   /* what it is made from: found again by it */
+	const char *container_layer;    /* the layer is: the changes of this writable layer, */
+	const struct gt_copy *copy;     /* or these files, */
+	const char *adopt;              /* or the same as in this image, right above the parent's; */
+};                                      /* none of them: no layer */
+/* Makes an image of one step, held for `holder`. */
+int gt_image_step(struct gt_images *images, const struct gt_image_step *step, const char *holder, char id[72], struct gt_error *err);
+/* Whether there is an image of that key on that parent; it is held for `holder` then. */
+bool gt_image_step_find(struct gt_images *images, const char *parent, const char *key, const char *holder, char id[72]);
+/* The image is the result of a build: no mere step any more. */
+int gt_image_step_keep(struct gt_images *images, const char *id, struct gt_error *err);
+/* Whether `ancestor` is the image `id` or one that it was made from on this host. */
+bool gt_image_descends(struct gt_images *images, const char *id, const char *ancestor);
+/* A build holds its images by one name, and gives them back all at once. */
+int gt_image_hold_for(struct gt_images *images, const char *id, const char *holder, struct gt_error *err);
+void gt_image_release_all(struct gt_images *images, const char *holder);
+/* Steps that no image stands on and nobody holds. older: ns, those not used since alone; keep: bytes of layers that may stay, oldest go first.
+ * Returns ids removed; *bytes grows by what is freed. */
+json_t *gt_image_steps_prune(struct gt_images *images, int64_t older, int64_t keep, int64_t *bytes, struct gt_error *err);
+/* Docker's BuildCache records. */
+json_t *gt_image_steps_usage(struct gt_images *images);

@@ -55,6 +55,7 @@ void gt_images_close(struct gt_images *images)
 	gt_map_free(&images->images);
 	gt_map_free(&images->layers);
 	gt_map_free(&images->refs);
+	gt_map_free(&images->steps);
 	gt_map_free(&images->claims);
 	gt_map_free(&images->orphans);
 	for (size_t i = 0; (slot = gt_map_next(&images->names, &i)) != NULL;)
@@ -212,8 +213,39 @@ static int check_layers(const struct image *image, const struct layer *top, cons
 	return top ? gt_fail(err, GT_INVALID, "image %.12s: it has more layers than its config says", image->hex) : 0;
 }
 
+void image_index_step(struct gt_images *images, struct image *image)
+{
+	if (image->key[0])
+		gt_map_set(&images->steps, image->key, image);
+}
+
+void image_unindex_step(struct gt_images *images, struct image *image)
+{
+	if (image->key[0] && gt_map_get(&images->steps, image->key) == image)
+		gt_map_remove(&images->steps, image->key);
+}
+
+/* With the lock held: an image that is there already is what the key stands for from now on. */
+static int adopt_key(struct gt_images *images, struct image *image, const char *key, struct gt_error *err)
+{
+	if (!key || strcmp(image->key, key) == 0) {
+		image_index_step(images, image);
+		return 0;
+	}
+	image_unindex_step(images, image);
+	memcpy(image->key, key, 65);
+	image_index_step(images, image);
+	return store_put_meta(images, image, err);
+}
+
 int image_register(struct gt_images *images, const struct gt_buf *config, struct layer *top, const char *parent_hex, char hex[65],
 		   struct gt_error *err)
+{
+	return image_register_step(images, config, top, parent_hex, NULL, hex, err);
+}
+
+int image_register_step(struct gt_images *images, const struct gt_buf *config, struct layer *top, const char *parent_hex, const char *key,
+			char hex[65], struct gt_error *err)
 {
 	AUTO_FREE const char **diffs = gt_xcalloc(MAX_LAYERS, sizeof *diffs);
 	size_t count = 0;
@@ -224,14 +256,20 @@ int image_register(struct gt_images *images, const struct gt_buf *config, struct
 	image_set_top(image, top);
 	if (parent_hex)
 		memcpy(image->parent, parent_hex, 65);
+	if (key)
+		memcpy(image->key, key, 65);
+	image->step = key != NULL;
 
 	pthread_mutex_lock(&images->lock);
-	bool known = gt_map_get(&images->images, hex) != NULL;
-	int rc = known ? 0 : store_put_config(images, hex, config, err);
+	struct image *there = gt_map_get(&images->images, hex);
+	bool known = there != NULL;
+	int rc = known ? adopt_key(images, there, key, err) : store_put_config(images, hex, config, err);
 	if (!known && rc == 0 && (rc = store_put_meta(images, image, err)) < 0)
 		store_drop_image(images, image);
-	if (!known && rc == 0)
+	if (!known && rc == 0) {
+		image_index_step(images, image);
 		gt_map_set(&images->images, hex, take(image));
+	}
 	pthread_mutex_unlock(&images->lock);
 	if (rc < 0)
 		goto failed;

@@ -9,7 +9,8 @@
  * fsjob.c      the client side of gantry-fs
  * platform.c manifest.c   what the OCI image-spec calls so
  * registry/    pull, push and what else is asked of registries
- * load.c save.c import.c commit.c list.c inspect.c remove.c reference.c config.c change.c filter.c
+ * step.c       the steps of builds: layers of copied files, of containers, and none at all
+ * load.c save.c import.c commit.c list.c inspect.c remove.c reference.c config.c change.c words.c filter.c
  *
  * Counting: an image counts its top layer once, a layer its parent, a holder (container) the image's top layer, and a load under way what
  * it has got so far. A layer that counts to 0 is removed from the storage driver; where the driver refuses (a container of
@@ -64,6 +65,9 @@ struct image {
 	int64_t size, created;
 	char parent[65];                /* hex of the image it was made from on this host, or "" */
 	int64_t last_tag;               /* ns, 0: never */
+	char key[65];                   /* hex: what a build made it from; "" for others */
+	bool step;                      /* made on the way to another image, and wanted by nobody yet but the build cache */
+	int64_t last_use;               /* ns, by a build; not stored */
 	struct gt_strings refs;         /* keys */
 	struct gt_map holders;          /* holder -> struct layer * (counted) or the image itself where it has none */
 };
@@ -83,6 +87,7 @@ struct gt_images {
 	struct gt_map images;                   /* hex -> struct image */
 	struct gt_map layers;                   /* chain -> struct layer */
 	struct gt_map refs;                     /* key -> struct image */
+	struct gt_map steps;                    /* build key -> struct image */
 	struct gt_map claims;                   /* chain -> itself: being unpacked or removed */
 	struct gt_map orphans;                  /* holder -> struct layer: holders of images that were removed by force */
 	size_t idle_layers;                     /* layers that count 0, see above */
@@ -199,6 +204,12 @@ int store_read_config(struct gt_images *images, const char *hex, struct gt_buf *
  * parent_hex may be NULL. */
 int image_register(struct gt_images *images, const struct gt_buf *config, struct layer *top, const char *parent_hex, char hex[65],
 		   struct gt_error *err);
+/* As the step of a build that `key` stands for. */
+int image_register_step(struct gt_images *images, const struct gt_buf *config, struct layer *top, const char *parent_hex, const char *key,
+			char hex[65], struct gt_error *err);
+/* With the lock held: the look-up of images by build key follows the image's coming and going. */
+void image_index_step(struct gt_images *images, struct image *image);
+void image_unindex_step(struct gt_images *images, struct image *image);
 /* With the lock held: points key to image, taking it from another one that had it (*previous, may be NULL). Persistent on return. */
 int image_point_ref(struct gt_images *images, const char *key, struct image *image, struct image **previous, struct gt_error *err);
 void image_free(struct image *image);
@@ -217,6 +228,13 @@ const char *intern(struct gt_images *images, const char *text);         /* takes
 void progress_emit(struct gt_progress *progress, json_t *message);      /* takes message over */
 int strings_index(const struct gt_strings *list, const char *text);     /* -1: not there */
 void strings_remove(struct gt_strings *list, const char *text);
+
+/* ---- commit.c ---- */
+/* The layer of a writable layer's changes over parent, counted; parent itself (counted once more) where nothing has changed. clamp: no file is later, in s. */
+int layer_of_changes(struct gt_images *images, const char *container_layer, int64_t clamp, struct layer *parent, struct layer **top,
+		     struct gt_error *err);
+/* The layer of the tar that a gantry-fs job writes; request is taken over. */
+struct layer *layer_of_job(struct gt_images *images, json_t *request, struct layer *parent, struct gt_error *err);
 
 /* ---- change.c, for commit and import ---- */
 int changes_apply(struct gt_image_config *config, const struct gt_strings *changes, struct gt_error *err);

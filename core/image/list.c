@@ -56,7 +56,7 @@ static bool listed(struct gt_images *images, const struct image *image, bool all
 	if (!filter_image_matches(filter, image))
 		return false;
 	bool dangling = image->refs.count == 0;
-	if (dangling && !all && image_has_child(images, image))
+	if (dangling && !all && (image->step || image_has_child(images, image)))
 		return false; /* a step on the way to another image */
 	if (filter->dangling >= 0 && dangling != (filter->dangling == 1))
 		return false;

@@ -105,6 +105,7 @@ static void forget(struct removal *removal, struct image *image)
 	char id[72];
 	snprintf(id, sizeof id, "sha256:%s", image->hex);
 	store_drop_image(images, image);
+	image_unindex_step(images, image);
 	gt_map_remove(&images->images, image->hex);
 	record(removal, "Deleted", id);
 	/* containers keep the layers, whatever becomes of the image */

@@ -3,7 +3,7 @@
  *
  *   configs/<hex>.json     a config's exact bytes; its digest is the image's id, and is checked when it is loaded
  *   manifests/<hex>.json   of a pulled or pushed image: its manifest's exact bytes
- *   meta/<hex>.json        what the config does not say: parent, time of the last tag
+ *   meta/<hex>.json        what the config does not say: parent, time of the last tag, build key
  *   layers/<chain>.json    a layer: id in the storage driver, diff id, parent, sizes
  *   recipes/<id>.zst       how to rebuild the layer's tar
  *   refs.json              every reference, in one document: it is replaced whole, so a name never points nowhere
@@ -67,6 +67,10 @@ int store_put_meta(struct gt_images *images, const struct image *image, struct g
 	AUTO_JSON json_t *document = json_pack("{s:I}", "last_tag", (json_int_t)image->last_tag);
 	if (image->parent[0])
 		json_object_set_new(document, "parent", digest_json(image->parent));
+	if (image->key[0])
+		json_object_set_new(document, "key", json_string(image->key));
+	if (image->step)
+		json_object_set_new(document, "step", json_true());
 	return gt_store_put(images->meta, image->hex, document, true, err);
 }
 
@@ -237,7 +241,7 @@ static struct layer *find_top(struct gt_images *images, const char *const *diffs
 
 static void load_meta(struct gt_images *images, struct image *image)
 {
-	const char *parent = "";
+	const char *parent = "", *key = "";
 	AUTO_JSON json_t *document = gt_store_get(images->meta, image->hex, NULL);
 	if (!document)
 		return;
@@ -245,6 +249,11 @@ static void load_meta(struct gt_images *images, struct image *image)
 	gt_json_string(document, "parent", &parent, NULL);
 	if (digest_is_valid(parent))
 		memcpy(image->parent, parent + 7, 65);
+	gt_json_string(document, "key", &key, NULL);
+	gt_json_bool(document, "step", &image->step, NULL);
+	if (gt_is_id(key))
+		memcpy(image->key, key, 65);
+	image_index_step(images, image);
 }
 
 static void load_config(struct gt_images *images, const char *name)

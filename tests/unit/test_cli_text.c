@@ -11,7 +11,7 @@
 #include "base/base64.h"
 #include "../../cli/demux.h"
 #include "../../cli/humanize.h"
-#include "../../cli/ignore.h"
+#include "base/ignore.h"
 #include "../../cli/image.h"
 #include "../../cli/term.h"
 

@@ -14,7 +14,7 @@ static int load(struct gt_error *err)
 {
 	void *handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
 	if (!handle)
-		return gt_fail(err, GT_UNSUPPORTED, "registries need libcurl (package libcurl4): %s", dlerror());
+		return gt_fail(err, GT_UNSUPPORTED, "registries and URLs need libcurl (package libcurl4): %s", dlerror());
 #define FIND(name)                                                                                              \
 	calls.name = (__typeof__(calls.name))dlsym(handle, #name);                                              \
 	if (!calls.name)                                                                                        \

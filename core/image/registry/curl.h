@@ -1,5 +1,5 @@
 /*
- * curl.h - libcurl by dlopen, at the first use of a registry: with all that it depends on, it would be most of an idle daemon's memory.
+ * curl.h - libcurl by dlopen, at the first use of a registry or a build's URL: with all that it depends on, it would be most of an idle daemon's memory.
  *
  * The declarations come from libcurl's own headers, so a wrong signature does not compile. The library stays loaded once it is. Thread safe.
  */
@@ -12,7 +12,7 @@
 
 #define CURL_CALLS(X)                                                                                                        \
 	X(curl_global_init) X(curl_easy_init) X(curl_easy_cleanup) X(curl_easy_reset) X(curl_easy_setopt) X(curl_easy_getinfo)  \
-	X(curl_easy_pause) X(curl_easy_strerror) X(curl_multi_init) X(curl_multi_cleanup) X(curl_multi_add_handle)              \
+	X(curl_easy_pause) X(curl_easy_perform) X(curl_easy_strerror) X(curl_multi_init) X(curl_multi_cleanup) X(curl_multi_add_handle)              \
 	X(curl_multi_remove_handle) X(curl_multi_perform) X(curl_multi_poll) X(curl_multi_info_read) X(curl_multi_setopt)       \
 	X(curl_slist_append) X(curl_slist_free_all) X(curl_url) X(curl_url_cleanup) X(curl_url_get) X(curl_url_set) X(curl_free)
 

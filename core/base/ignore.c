@@ -1,4 +1,4 @@
-#include "ignore.h"
+#include "base/ignore.h"
 
 #include <ctype.h>
 #include <errno.h>

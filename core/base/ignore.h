@@ -1,5 +1,5 @@
 /*
- * ignore.h - .dockerignore: which files of a build's context stay here.
+ * ignore.h - .dockerignore and --exclude: which files of a build context are left out.
  *
  * Lines are patterns (* ? [a-z] ** and \ escapes) relative to the context; "!" takes back; "#" comments; the last line
  * that matches a path or one of its directories decides.
