@@ -60,27 +60,54 @@ HANDLER(serve_image_pull)
 	return upload_begin(request, pull, true, false, err);
 }
 
+/* ---- push ---- */
+
+static int push(struct request *request, int in_fd, struct gt_progress *progress, struct gt_error *err)
+{
+	const char *name = req_segment(request, 0), *tag = query_text(&request->query, "tag");
+	AUTO_JSON json_t *auth = NULL;
+	(void)in_fd;
+	if (header_json(request, "X-Registry-Auth", &auth, err) < 0)
+		return -1;
+	AUTO_FREE char *reference = tag ? gt_xasprintf("%s:%s", name, tag) : gt_xstrdup(name);
+	return gt_engine_image_push(request->api->engine, reference, auth, progress, err);
+}
+
 HANDLER(serve_image_push)
 {
-	return gt_fail(err, GT_UNSUPPORTED, "push %s: pushing to a registry is not supported yet: take the image out with 'docker save'",
-		       req_segment(request, 0));
+	if (query_refuse(&request->query, NAMES("platform"), err) < 0)
+		return -1;
+	return upload_begin(request, push, true, false, err);
 }
+
+/* ---- questions ---- */
 
 HANDLER(serve_image_search)
 {
-	(void)request;
-	return gt_fail(err, GT_UNSUPPORTED, "searching a registry is not supported yet");
+	const struct query *query = &request->query;
+	const char *term = query_text(query, "term");
+	AUTO_JSON json_t *filters = NULL;
+	AUTO_JSON json_t *auth = NULL;
+	int64_t limit = 0;
+	if (!term)
+		return gt_fail(err, GT_INVALID, "the query parameter term is missing: name what to search for");
+	if (query_int(query, "limit", &limit, err) < 0 || query_filters(query, &filters, err) < 0 ||
+	    header_json(request, "X-Registry-Auth", &auth, err) < 0)
+		return -1;
+	return answer_json(request, 200, gt_registry_search(gt_engine_images(request->api->engine), term, limit, filters, auth, err));
 }
 
 HANDLER(serve_auth)
 {
-	(void)request;
-	return gt_fail(err, GT_UNSUPPORTED, "logging in to a registry is not supported yet");
+	return answer_json(request, 200, gt_registry_login(gt_engine_images(request->api->engine), request->json, err));
 }
 
 HANDLER(serve_distribution)
 {
-	return gt_fail(err, GT_UNSUPPORTED, "look up %s: asking a registry is not supported yet", req_segment(request, 0));
+	AUTO_JSON json_t *auth = NULL;
+	if (header_json(request, "X-Registry-Auth", &auth, err) < 0)
+		return -1;
+	return answer_json(request, 200, gt_registry_inspect(gt_engine_images(request->api->engine), req_segment(request, 0), auth, err));
 }
 
 HANDLER(serve_session)

@@ -127,13 +127,13 @@ int gt_engine_image_tag(struct gt_engine *engine, const char *name, const char *
 	return 0;
 }
 
-static void tell_pulled(struct gt_engine *engine, const char *reference)
+static void tell_moved(struct gt_engine *engine, const char *action, const char *reference)
 {
 	struct gt_reference parsed;
 	if (gt_reference_parse(reference, &parsed, NULL) < 0)
 		return;
 	AUTO_FREE char *familiar = gt_reference_familiar(&parsed, true);
-	tell(engine, "pull", familiar, familiar);
+	tell(engine, action, familiar, familiar);
 	gt_reference_free(&parsed);
 }
 
@@ -152,8 +152,17 @@ int gt_engine_image_pull(struct gt_engine *engine, const char *reference, const 
 	size_t i;
 	json_t *name;
 	json_array_foreach(pulled, i, name)
-		tell_pulled(engine, json_string_value(name));
+		tell_moved(engine, "pull", json_string_value(name));
 	return rc;
+}
+
+int gt_engine_image_push(struct gt_engine *engine, const char *reference, const json_t *auth, struct gt_progress *progress,
+			 struct gt_error *err)
+{
+	if (gt_image_push(engine->images, reference, auth, progress, err) < 0)
+		return -1;
+	tell_moved(engine, "push", reference);
+	return 0;
 }
 
 int gt_engine_image_load(struct gt_engine *engine, int in_fd, struct gt_progress *progress, struct gt_error *err)

@@ -49,7 +49,7 @@ struct layer_blob {
 
 struct layer {
 	char chain[65], diff[65];       /* hex */
-	struct layer_blob blob;
+	struct layer_blob blob, packed; /* as it was pulled; as we have pushed it */
 	char id[65];                    /* in the storage driver */
 	struct layer *parent;
 	int64_t size;                   /* bytes of files */

@@ -30,6 +30,14 @@ static json_t *digest_json(const char *hex)
 	return json_string(text);
 }
 
+static void set_blob(json_t *document, const char *name, const struct layer_blob *blob)
+{
+	char format[2] = { blob->format, '\0' };
+	if (blob->hex[0])
+		json_object_set_new(document, name, json_pack("{s:o, s:I, s:s, s:s}", "digest", digest_json(blob->hex), "size",
+							      (json_int_t)blob->size, "format", format, "repository", blob->repository));
+}
+
 int store_put_layer(struct gt_images *images, const struct layer *layer, struct gt_error *err)
 {
 	AUTO_JSON json_t *document = json_pack("{s:s, s:o, s:I, s:I, s:b}", "id", layer->id, "diff_id", digest_json(layer->diff), "size",
@@ -37,12 +45,8 @@ int store_put_layer(struct gt_images *images, const struct layer *layer, struct 
 					       (int)layer->recipe);
 	if (layer->parent)
 		json_object_set_new(document, "parent", digest_json(layer->parent->chain));
-	const struct layer_blob *blob = &layer->blob;
-	char format[2] = { blob->format, '\0' };
-	if (blob->hex[0])
-		json_object_set_new(document, "blob", json_pack("{s:o, s:I, s:s, s:s}", "digest", digest_json(blob->hex), "size",
-								(json_int_t)blob->size, "format", format, "repository",
-								blob->repository));
+	set_blob(document, "blob", &layer->blob);
+	set_blob(document, "packed", &layer->packed);
 	return gt_store_put(images->layer_documents, layer->chain, document, true, err);
 }
 
@@ -136,12 +140,12 @@ struct loading {
 };
 
 /* What a registry had of it; a blob that makes no sense is just not known. */
-static void load_blob(struct gt_images *images, const json_t *document, struct layer_blob *blob)
+static void load_blob(struct gt_images *images, const json_t *document, const char *name, struct layer_blob *blob)
 {
 	json_t *object = NULL;
 	const char *digest = "", *format = "", *repository = "";
 	int64_t size = -1;
-	gt_json_object(document, "blob", &object, NULL);
+	gt_json_object(document, name, &object, NULL);
 	gt_json_string(object, "digest", &digest, NULL);
 	gt_json_string(object, "format", &format, NULL);
 	gt_json_string(object, "repository", &repository, NULL);
@@ -175,7 +179,8 @@ static int load_layer(void *arg, const char *chain, json_t *document)
 	memcpy(layer->chain, chain, 65);
 	memcpy(layer->id, id, 65);
 	memcpy(layer->diff, diff + 7, 65);
-	load_blob(loading->images, document, &layer->blob);
+	load_blob(loading->images, document, "blob", &layer->blob);
+	load_blob(loading->images, document, "packed", &layer->packed);
 	gt_map_set(&loading->parents, chain, gt_xstrdup(parent[0] ? parent + 7 : ""));
 	gt_map_set(&loading->images->layers, chain, take(layer));
 	return 0;
