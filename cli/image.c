@@ -101,6 +101,19 @@ static int add_tag(const struct naming *naming, const char *reference)
 	return shown > 0 ? 0 : add_line(naming, name, tag ? tag : "<none>", "<none>");
 }
 
+/* Whether one of the first `count` references is of this repository. */
+static bool is_named(const json_t *references, size_t count, const char *repository)
+{
+	for (size_t i = 0; i < count; i++) {
+		AUTO_FREE char *name = NULL, *rest = NULL;
+		split_reference(jv(json_array_get(references, i)), &name, &rest);
+		if (strcmp(name, repository) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* A repository without a tag is shown by its digest: one line, or where digests are shown one for each. */
 static int add_image(const struct naming *naming)
 {
 	const json_t *tags = jo(naming->image, "RepoTags"), *digests = jo(naming->image, "RepoDigests");
@@ -114,19 +127,17 @@ static int add_image(const struct naming *naming)
 		if (add_tag(naming, jv(item)) < 0)
 			return -1;
 	}
-	if (named > 0)
-		return 0;
 	json_array_foreach(digests, i, item)
 	{
 		AUTO_FREE char *of = NULL, *digest = NULL;
 		if (strcmp(jv(item), "<none>@<none>") == 0)
 			continue;
-		named++;
 		split_reference(jv(item), &of, &digest);
+		if (is_named(tags, json_array_size(tags), of) || (!naming->digests && is_named(digests, i, of)))
+			continue;
+		named++;
 		if (add_line(naming, of, "<none>", digest ? digest : "<none>") < 0)
 			return -1;
-		if (!naming->digests)
-			break;
 	}
 	return named > 0 ? 0 : add_line(naming, "<none>", "<none>", "<none>");
 }

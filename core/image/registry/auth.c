@@ -216,19 +216,20 @@ static void token_free(struct token *token)
 	free(token);
 }
 
-static char *known_token(struct registry *registry, const char *scope, bool fresh)
+/* Another thread may have fetched a new one since `refused` was sent. */
+static char *known_token(struct registry *registry, const char *scope, const char *refused)
 {
 	LOCKED(&registry->lock);
 	struct token *token = gt_map_get(&registry->tokens, scope);
-	if (!token || fresh || token->expires < gt_monotonic())
+	if (!token || token->expires < gt_monotonic() || (refused && strcmp(token->text, refused + strlen("Bearer ")) == 0))
 		return NULL;
 	return gt_xasprintf("Bearer %s", token->text);
 }
 
-static char *bearer_header(struct registry *registry, const char *scope, bool fresh, struct gt_error *err)
+static char *bearer_header(struct registry *registry, const char *scope, const char *refused, struct gt_error *err)
 {
 	const char *key = scope ? scope : "-";
-	char *header = known_token(registry, key, fresh);
+	char *header = known_token(registry, key, refused);
 	if (header)
 		return header;
 	struct token made = { 0 };
@@ -244,7 +245,7 @@ static char *bearer_header(struct registry *registry, const char *scope, bool fr
 	return header;
 }
 
-char *registry_authorization(struct registry *registry, const char *scope, bool fresh, struct gt_error *err)
+char *registry_authorization(struct registry *registry, const char *scope, const char *refused, struct gt_error *err)
 {
 	const struct credentials *credentials = &registry->credentials;
 	if (err)
@@ -255,7 +256,7 @@ char *registry_authorization(struct registry *registry, const char *scope, bool 
 			return is_token(credentials->registry_token) ?
 				       gt_xasprintf("Bearer %s", credentials->registry_token) :
 				       gt_fail_null(err, GT_INVALID, "registry credentials: registrytoken has blanks in it");
-		return bearer_header(registry, scope, fresh, err);
+		return bearer_header(registry, scope, refused, err);
 	case SCHEME_BASIC:
 		if (credentials->user && !registry_at_mirror(registry))
 			return basic_header(credentials);

@@ -191,12 +191,11 @@ static struct http_exchange *follow(struct registry *registry, const struct call
 }
 
 /* True where the refusal of what was sent tells a way that was not tried. */
-static bool learn(struct registry *registry, const struct http_reply *reply, bool sent, bool *fresh)
+static bool learn(struct registry *registry, const struct http_reply *reply, bool sent)
 {
 	LOCKED(&registry->lock);
 	if (registry->challenge.scheme == SCHEME_NONE)
 		challenge_parse(reply->challenges.data, &registry->challenge);
-	*fresh = sent;
 	return registry->challenge.scheme == SCHEME_BEARER ? !(sent && registry->credentials.registry_token) :
 							     registry->challenge.scheme == SCHEME_BASIC && !sent;
 }
@@ -204,11 +203,11 @@ static bool learn(struct registry *registry, const struct http_reply *reply, boo
 static struct http_exchange *call_with_authorization(struct registry *registry, const struct call *call, bool *again,
 						     struct gt_error *err)
 {
-	bool fresh = false;
+	AUTO_FREE char *refused = NULL;
 	bool asks_scheme = strcmp(call->path, "/v2/") == 0 && !call->scope;
 	for (int attempt = 0;; attempt++) {
 		struct gt_error none = { 0 };
-		AUTO_FREE char *authorization = registry_authorization(registry, call->scope, fresh, &none);
+		AUTO_FREE char *authorization = registry_authorization(registry, call->scope, refused, &none);
 		if (!authorization && none.kind) {
 			if (err)
 				*err = none;
@@ -216,9 +215,10 @@ static struct http_exchange *call_with_authorization(struct registry *registry, 
 		}
 		struct http_exchange *exchange = follow(registry, call, authorization, again, err);
 		if (!exchange || exchange_reply(exchange)->status != 401 || attempt > 0 || call->source || (asks_scheme && !authorization) ||
-		    !learn(registry, exchange_reply(exchange), authorization != NULL, &fresh))
+		    !learn(registry, exchange_reply(exchange), authorization != NULL))
 			return exchange;
 		exchange_close(exchange);
+		refused = take(authorization);
 	}
 }
 
@@ -325,6 +325,10 @@ int registry_refused(struct registry *registry, struct http_exchange *exchange, 
 	if (exchange_slurp(exchange, ERROR_MAX, &body, NULL, NULL) == 0 && body.len > 0) {
 		AUTO_JSON json_t *json = gt_json_parse(body.data, body.len, "error", NULL);
 		add_words(json, &words);
+	}
+	if (status == 401 && registry->challenge.scheme == SCHEME_BASIC && !registry->credentials.user) {
+		gt_buf_reset(&words);
+		gt_buf_str(&words, "no basic auth credentials");
 	}
 	if (words.len == 0 && status == 401)
 		gt_buf_str(&words, registry->credentials.user ? "unauthorized: the credentials are refused" :

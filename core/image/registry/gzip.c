@@ -24,12 +24,12 @@ struct packer {
 	size_t threads;
 	pthread_t thread[MAX_THREADS];
 	size_t packed_room;
-	pthread_mutex_t reading;        /* fd, taken, ended, plain and total */
+	pthread_mutex_t reading;        /* fd, taken, ended, plain; total may be read without */
 	uint64_t taken;                 /* blocks that were read */
 	bool ended;
 	int read_errno;
 	struct digest plain;
-	int64_t total;
+	_Atomic int64_t total;
 	pthread_mutex_t lock;           /* slots' ready, given, stop */
 	pthread_cond_t changed;
 	uint64_t given;                 /* blocks that the taker is done with */
@@ -233,10 +233,14 @@ ssize_t packer_read(struct packer *packer, void *bytes, size_t room, struct gt_e
 	return (ssize_t)part;
 }
 
-void packer_plain(struct packer *packer, char hex[65], int64_t *length)
+int64_t packer_position(struct packer *packer)
 {
-	LOCKED(&packer->reading);
+	return packer->total;
+}
+
+void packer_plain(struct packer *packer, char hex[65])
+{
+	LOCKED(&packer->reading); /* free at the end: no worker waits for the taker any more */
 	struct digest copy = packer->plain;
 	digest_end(&copy, hex);
-	*length = packer->total;
 }

@@ -16,6 +16,7 @@ struct packer;
 struct packer *packer_open(int fd, struct gt_error *err);
 /* Compressed bytes; 0 at the end, -1 where reading fd failed. */
 ssize_t packer_read(struct packer *packer, void *bytes, size_t room, struct gt_error *err);
-/* After the end: sha256 and number of the bytes that came from fd. */
-void packer_plain(struct packer *packer, char hex[65], int64_t *length);
+int64_t packer_position(struct packer *packer);         /* bytes that have come from fd so far */
+/* Once packer_read() has told the end: sha256 of the bytes that came from fd. */
+void packer_plain(struct packer *packer, char hex[65]);
 void packer_close(struct packer *packer);       /* NULL is fine */

@@ -54,27 +54,39 @@ static char format_of(const char *media_type)
 	return strstr(media_type, "gzip") ? 'g' : 'p';
 }
 
-/* Whether the registry has the blob, or takes it from where we got it. */
-static int find(struct push *push, const struct job *job, const struct layer_blob *blob, bool *found, struct gt_error *err)
+/* Whether the registry takes the blob from where we know it to be. */
+static int mount(struct push *push, const struct job *job, const char *digest, const char *repository, bool *found, struct gt_error *err)
 {
-	char digest[72] = "sha256:";
-	memcpy(digest + 7, blob->hex, sizeof blob->hex);
-	if (upload_exists(push, digest, found, err) < 0)
-		return -1;
-	if (*found) {
-		push_tell(push, job->label, "Layer already exists", 0, 0);
-		return 0;
-	}
-	const char *slash = blob->repository ? strchr(blob->repository, '/') : NULL;
-	size_t domain = slash ? (size_t)(slash - blob->repository) : 0;
-	if (!slash || strlen(push->domain) != domain || strncmp(push->domain, blob->repository, domain) != 0 ||
-	    strcmp(slash + 1, push->path) == 0)
+	const char *slash = repository ? strchr(repository, '/') : NULL;
+	size_t domain = slash ? (size_t)(slash - repository) : 0;
+	if (!slash || strlen(push->domain) != domain || strncmp(push->domain, repository, domain) != 0 || strcmp(slash + 1, push->path) == 0)
 		return 0;
 	if (upload_mount(push, digest, slash + 1, found, err) < 0)
 		return -1;
 	if (*found) {
 		AUTO_FREE char *status = gt_xasprintf("Mounted from %s", slash + 1);
 		push_tell(push, job->label, status, 0, 0);
+	}
+	return 0;
+}
+
+/* Whether the registry has one of the blobs, or takes it from another repository. */
+static int find(struct push *push, struct job *job, const struct layer_blob *known, size_t count, bool *found, struct gt_error *err)
+{
+	for (size_t i = 0; i < count && !*found; i++) {
+		char digest[72] = "sha256:";
+		bool asked = false;
+		memcpy(digest + 7, known[i].hex, sizeof known[i].hex);
+		for (size_t before = 0; before < i; before++)
+			asked = asked || strcmp(known[before].hex, known[i].hex) == 0;
+		if (!asked && upload_exists(push, digest, found, err) < 0)
+			return -1;
+		if (*found)
+			push_tell(push, job->label, "Layer already exists", 0, 0);
+		else if (mount(push, job, digest, known[i].repository, found, err) < 0)
+			return -1;
+		if (*found)
+			job->result = known[i];
 	}
 	return 0;
 }
@@ -93,32 +105,24 @@ static void note(struct push *push, struct layer *layer, struct layer_blob *blob
 
 static int push_layer(struct push *push, struct job *job, struct gt_error *err)
 {
-	struct layer_blob known[3] = { { .hex = "" } };
+	struct layer_blob known[3];
 	size_t count = 0;
-	pthread_mutex_lock(&push->images->lock);
-	struct layer_blob pulled = job->layer->blob, packed = job->layer->packed;
-	pthread_mutex_unlock(&push->images->lock);
+	bool found = false;
 	if (job->wanted) {
 		struct layer_blob *own = &known[count++];
 		*own = (struct layer_blob){ .format = format_of(job->wanted->media_type), .size = job->wanted->size };
 		memcpy(own->hex, job->wanted->digest + 7, sizeof own->hex);
-		own->repository = strcmp(pulled.hex, own->hex) == 0 ? pulled.repository :
-				  strcmp(packed.hex, own->hex) == 0 ? packed.repository : NULL;
 	}
-	const struct layer_blob *others[] = { &pulled, &packed };
-	for (size_t i = 0; i < GT_COUNT(others); i++) {
-		if (others[i]->hex[0] && (count == 0 || strcmp(others[i]->hex, known[0].hex) != 0))
-			known[count++] = *others[i];
-	}
-	bool found = false;
-	for (size_t i = 0; i < count; i++) {
-		if (find(push, job, &known[i], &found, err) < 0)
-			return -1;
-		if (found) {
-			job->result = known[i];
-			return 0;
-		}
-	}
+	pthread_mutex_lock(&push->images->lock);
+	if (job->layer->packed.hex[0])
+		known[count++] = job->layer->packed;
+	if (job->layer->blob.hex[0])
+		known[count++] = job->layer->blob;
+	pthread_mutex_unlock(&push->images->lock);
+	if (find(push, job, known, count, &found, err) < 0)
+		return -1;
+	if (found)
+		return 0;
 	if (upload_layer(push, job->layer, job->label, &job->result, err) < 0)
 		return gt_context(err, "layer %s", job->label);
 	push_tell(push, job->label, "Pushed", 0, 0);

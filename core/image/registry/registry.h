@@ -115,9 +115,9 @@ int64_t registry_backoff(unsigned tries);       /* ns before another try */
 /* The reply's Location, made absolute. */
 char *registry_location(struct registry *registry, const struct http_reply *reply, struct gt_error *err);
 
-/* auth.c, for client.c: the Authorization header for a call of `scope`, or NULL with err->kind 0 where there is none to send. fresh: what was used before
- * was refused. */
-char *registry_authorization(struct registry *registry, const char *scope, bool fresh, struct gt_error *err);
+/* auth.c, for client.c: the Authorization header for a call of `scope`, or NULL with err->kind 0 where there is none to send. refused: the
+ * header that was not good enough, or NULL. */
+char *registry_authorization(struct registry *registry, const char *scope, const char *refused, struct gt_error *err);
 void registry_forget_tokens(struct registry *registry);
 /* client.c, for auth.c: the route to a URL, made once. */
 const struct http_route *registry_route(struct registry *registry, const char *url, struct gt_error *err);

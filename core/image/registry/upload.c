@@ -110,17 +110,15 @@ struct stream {
 	struct packer *packer;
 	struct digest digest;
 	int64_t sent, told;
+	bool whole;
 };
 
 static void show(struct stream *stream, int64_t now)
 {
-	int64_t plain = 0;
-	char hex[65];
 	if (now - stream->told < 100 * GT_MILLISECOND)
 		return;
 	stream->told = now;
-	packer_plain(stream->packer, hex, &plain);
-	push_tell(stream->push, stream->label, "Pushing", plain, stream->layer->tar_size);
+	push_tell(stream->push, stream->label, "Pushing", packer_position(stream->packer), stream->layer->tar_size);
 }
 
 static ssize_t give(void *arg, void *bytes, size_t room, struct gt_error *err)
@@ -133,6 +131,7 @@ static ssize_t give(void *arg, void *bytes, size_t room, struct gt_error *err)
 		digest_add(&stream->digest, bytes, (size_t)got);
 		stream->sent += got;
 	}
+	stream->whole = got == 0;
 	show(stream, gt_monotonic());
 	return got;
 }
@@ -158,8 +157,7 @@ static char *send_stream(struct stream *stream, const char *location, bool *agai
 static int check_rebuilt(struct stream *stream, struct gt_error *err)
 {
 	char hex[65];
-	int64_t length;
-	packer_plain(stream->packer, hex, &length);
+	packer_plain(stream->packer, hex);
 	if (strcmp(hex, stream->layer->diff) != 0)
 		return gt_fail(err, GT_CONFLICT, "layer %.12s cannot be rebuilt: its files were changed, the digest is now sha256:%s",
 			       stream->layer->diff, hex);
@@ -177,7 +175,11 @@ static int send_layer(struct stream *stream, int from, struct layer_blob *blob, 
 	stream->packer = packer_open(from, err);
 	digest_begin(&stream->digest);
 	next = stream->packer ? send_stream(stream, location, again, err) : NULL;
-	int rc = next ? check_rebuilt(stream, err) : -1;
+	int rc = next ? 0 : -1;
+	if (rc == 0 && !stream->whole)
+		rc = gt_fail(err, GT_INTERNAL, "%s took an upload as done before it was", stream->push->domain);
+	if (rc == 0)
+		rc = check_rebuilt(stream, err);
 	packer_close(stream->packer);
 	if (rc == 0) {
 		*blob = (struct layer_blob){ .format = 'g', .size = stream->sent };
