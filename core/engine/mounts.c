@@ -259,7 +259,7 @@ json_t *gt_mounts_inspect(struct gt_container *ctr)
 {
 	json_t *list = json_array();
 	for (size_t i = 0; i < ctr->mount_count; i++) {
-		if (strcmp(ctr->mounts[i].type, "tmpfs") || !ctr->mounts[i].tmpfs_options || ctr->mounts[i].tmpfs_size >= 0)
+		if (!json_object_get(ctr->config.host.tmpfs, ctr->mounts[i].destination)) /* HostConfig.Tmpfs tells of these */
 			json_array_append_new(list, describe(ctr->engine, &ctr->mounts[i]));
 	}
 	return list;

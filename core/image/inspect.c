@@ -27,10 +27,9 @@ static json_t *time_json(int64_t ns)
 	return json_string(text);
 }
 
-static json_t *config_json(const struct image *image)
+static json_t *config_json(json_t *object)
 {
 	struct gt_image_config config = { 0 };
-	json_t *object = gt_json_get(image->document, "config");
 	if (json_is_object(object))
 		gt_json_decode(object, gt_image_config_fields, &config, NULL);
 	json_t *result = gt_json_encode(gt_image_config_fields, &config);
@@ -45,6 +44,13 @@ static json_t *graph_driver(struct gt_images *images, const char *layer_id)
 	if (layer_id[0] && gt_layer_dir(images->storage, layer_id, dir, NULL) == 0)
 		json_object_set_new(data, "UpperDir", json_string(dir->path));
 	return json_pack("{s:s, s:o}", "Name", gt_driver_name(images->storage), "Data", data);
+}
+
+/* Images of Docker's old builder tell of the container they were committed from. Docker's API has dropped it, yet docker-compose 1 fails without. */
+static json_t *container_config(const struct image *image)
+{
+	json_t *own = gt_json_get(image->document, "container_config");
+	return config_json(json_is_object(own) ? own : gt_json_get(image->document, "config"));
 }
 
 /* With the lock held. */
@@ -66,7 +72,7 @@ static json_t *inspect_locked(const struct image *image)
 				"RepoDigests", digests, "Parent", image->parent[0] ? digest_id(image->parent) : json_string(""),
 				"Comment", string_of(document, "comment"), "Created", time_json(image->created), "DockerVersion",
 				string_of(document, "docker_version"), "Author", string_of(document, "author"), "Config",
-				config_json(image), "Architecture", string_of(document, "architecture"));
+				config_json(gt_json_get(document, "config")), "Architecture", string_of(document, "architecture"));
 	json_t *variant = string_of(document, "variant");
 	if (json_string_length(variant))
 		json_object_set(out, "Variant", variant);
@@ -76,6 +82,7 @@ static json_t *inspect_locked(const struct image *image)
 	if (json_string_length(os_version))
 		json_object_set(out, "OsVersion", os_version);
 	json_decref(os_version);
+	json_object_set_new(out, "ContainerConfig", container_config(image));
 	json_object_set_new(out, "Size", json_integer(image->size));
 	json_object_set_new(out, "RootFS", rootfs);
 	json_object_set_new(out, "Metadata", json_pack("{s:o}", "LastTagTime", time_json(image->last_tag)));

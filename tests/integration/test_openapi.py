@@ -84,7 +84,7 @@ ABSENT_ALLOWED = {
     "of real-time scheduling, which few kernels have": r"CPURealtime",
     "of containerd's image store": r"Containerd|Manifests|Descriptor$",
     "of other products": r"ProductLicense|DiscoveredDevices",
-    "removed from the API, left in the description": r"ContainerConfig|Container$|VirtualSize|KernelMemory|Bridge|DockerVersion",
+    "removed from the API, left in the description": r"Container$|VirtualSize|KernelMemory|Bridge|DockerVersion",
     "left out where it is zero, as Docker does": r"SizeRw|SizeRootFs|State\.Health|pids_stats\.limit|failcnt|Variant|FirewallBackend\.Info",
     "only where the user asked for it": r"Annotations|Mac[aA]ddress$|Healthcheck|StopTimeout|Shell$|ArgsEscaped|NetworkDisabled|OnBuild|ExposedPorts|"
                                         r"StopSignal|Parent$|Comment|Author|AuxiliaryAddresses|IPRange|BindOptions|VolumeOptions|TmpfsOptions|ImageOptions|"
