@@ -14,8 +14,7 @@ ID = "0123456789ab" * 5 + "cdef"
 
 # What this engine does not offer: refused by name, with 501 or 503.
 REFUSED = re.compile(r"^/(swarm|nodes|services|tasks|secrets|configs|session|plugins/.+)\b")
-REFUSED_ALSO = {("PUT", "/volumes/{name}"), ("POST", "/build"), ("POST", "/images/{name}/push"),
-                ("GET", "/images/search"), ("POST", "/auth"), ("GET", "/distribution/{name}/json")}
+REFUSED_ALSO = {("PUT", "/volumes/{name}")}
 
 
 def refused(method, path):
