@@ -11,6 +11,8 @@
 #include "engine/network.h"
 #include "runtime/cgroup.h"
 
+#define START_PATIENCE (30 * GT_SECOND)
+
 const char *gt_status_name(enum gt_status status)
 {
 	static const char *const NAMES[] = { "created", "running", "paused", "restarting", "removing", "exited", "dead" };
@@ -286,6 +288,15 @@ int gt_container_rename(struct gt_engine *engine, const char *ref, const char *n
 bool gt_container_is_running(struct gt_container *ctr)
 {
 	LOCKED(&ctr->lock);
+	return ctr->status == GT_RUNNING || ctr->status == GT_PAUSED;
+}
+
+bool gt_container_await_running(struct gt_container *ctr)
+{
+	struct timespec until = gt_deadline(START_PATIENCE);
+	LOCKED(&ctr->lock);
+	while (ctr->starting && !ctr->engine->closing && pthread_cond_timedwait(&ctr->changed, &ctr->lock, &until) == 0)
+		;
 	return ctr->status == GT_RUNNING || ctr->status == GT_PAUSED;
 }
 

@@ -25,7 +25,7 @@ static json_t *definition_to_json(struct gt_container *ctr)
 static json_t *state_to_json(struct gt_container *ctr)
 {
 	LOCKED(&ctr->lock);
-	return json_pack("{s:s s:i s:I s:I s:i s:b s:s? s:I s:b s:b s:o s:O?}", "Status", STATUS_WORDS[ctr->status], "Pid", (int)ctr->pid, "Started",
+	return json_pack("{s:s s:i s:I s:I s:i s:b s:s? s:I s:b s:b s:o s:O?}", "Status", STATUS_WORDS[ctr->starting ? GT_RUNNING : ctr->status], "Pid", (int)ctr->pid, "Started",
 			 (json_int_t)ctr->started, "Finished", (json_int_t)ctr->finished, "ExitCode", ctr->exit_code, "OOM", ctr->oom,
 			 "Error", ctr->error, "RestartCount", (json_int_t)ctr->restart_count, "StopRequested", ctr->stop_requested,
 			 "Unsettled", ctr->unsettled, "Endpoints", gt_endpoints_to_json(ctr), "Health", ctr->health);

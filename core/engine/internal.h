@@ -120,6 +120,7 @@ struct gt_container {
 	bool stop_requested;                    /* the user stopped it: restart policies keep quiet */
 	bool keep_at_exit;                      /* a restart is under way: AutoRemove waits; under op */
 	bool build_step;                        /* of a build: it goes with it, and with the daemon; fixed after create */
+	bool starting;                          /* its process is about to run: stored as running already, shown as such once its shim takes signals */
 	bool unsettled;                         /* see gt_container_unsettle() */
 	pid_t pid;
 	int64_t started, finished;              /* ns */
@@ -177,6 +178,8 @@ int gt_container_forget(struct gt_container *ctr, struct gt_error *err);
 /* At start-up: every stored container into the tables. */
 int gt_containers_load(struct gt_engine *engine, struct gt_error *err);
 bool gt_container_is_running(struct gt_container *ctr);         /* running or paused; takes lock */
+/* The same, after a start that is under way has come to its end. For calls that do not take op. */
+bool gt_container_await_running(struct gt_container *ctr);
 /* The shim of a running container, held until given back; NULL with GT_CONFLICT "container ID is not running". Does not need op. */
 struct gt_shim *gt_container_shim(struct gt_container *ctr, struct gt_error *err);
 void gt_container_shim_put(struct gt_container *ctr);

@@ -112,7 +112,8 @@ static void wait_for_growth(const struct logs *logs, int timeout_ms)
 static bool has_ended(struct gt_container *ctr)
 {
 	LOCKED(&ctr->lock);
-	return ctr->removed || ctr->engine->closing || (ctr->status != GT_RUNNING && ctr->status != GT_PAUSED && ctr->status != GT_RESTARTING);
+	bool live = ctr->starting || ctr->status == GT_RUNNING || ctr->status == GT_PAUSED || ctr->status == GT_RESTARTING;
+	return ctr->removed || ctr->engine->closing || !live;
 }
 
 /* ---- the stream ---- */

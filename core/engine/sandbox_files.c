@@ -208,7 +208,7 @@ static bool has_addresses(const struct gt_container *ctr)
 
 int gt_endpoints_write_files(struct gt_container *ctr, struct gt_error *err)
 {
-	bool running = gt_container_is_running(ctr);
+	bool running = ctr->starting || gt_container_is_running(ctr); /* the mounts are there: hosts alone has something new */
 	AUTO_BUF struct gt_buf text = { 0 };
 	if (endpoints_are_shared(ctr))
 		return running ? 0 : copy_files(ctr, err);

@@ -69,8 +69,7 @@ static int plumb(struct gt_container *ctr, struct gt_shim *shim, const struct gt
 	ctr->stop_requested = false;
 	free(take(ctr->error));
 	json_decref(take(ctr->health));
-	enum gt_status before = ctr->status;
-	ctr->status = GT_RUNNING; /* in the stored state; nobody sees the shim yet */
+	ctr->starting = true;
 	pthread_mutex_unlock(&ctr->lock);
 	if (gt_endpoints_write_files(ctr, err) == 0 && gt_container_save_state(ctr, err) == 0) {
 		gt_attach_await(ctr);
@@ -81,8 +80,11 @@ static int plumb(struct gt_container *ctr, struct gt_shim *shim, const struct gt
 		gt_shim_abort(shim);
 	}
 	pthread_mutex_lock(&ctr->lock);
-	ctr->status = before == GT_RESTARTING ? GT_EXITED : before;
+	ctr->starting = false;
+	if (ctr->status == GT_RESTARTING)
+		ctr->status = GT_EXITED;
 	ctr->pid = 0;
+	pthread_cond_broadcast(&ctr->changed);
 	pthread_mutex_unlock(&ctr->lock);
 	gt_endpoints_leave(ctr, created->netns_fd);
 	return -1;
@@ -102,6 +104,8 @@ static int launch(struct gt_container *ctr, struct gt_error *err)
 		close(created.netns_fd);
 	pthread_mutex_lock(&ctr->lock);
 	ctr->shim = shim;
+	ctr->starting = false;
+	ctr->status = GT_RUNNING;
 	pthread_cond_broadcast(&ctr->changed);
 	pthread_mutex_unlock(&ctr->lock);
 	gt_attach_waiting_start(ctr, shim); /* those that came while it started */
@@ -231,6 +235,8 @@ int gt_container_unpause(struct gt_engine *engine, const char *ref, struct gt_er
 int gt_container_resize(struct gt_engine *engine, const char *ref, unsigned rows, unsigned cols, struct gt_error *err)
 {
 	AUTO_CONTAINER struct gt_container *ctr = gt_container_get(engine, ref, err);
+	if (ctr)
+		gt_container_await_running(ctr);
 	struct gt_shim *shim = ctr ? gt_container_shim(ctr, err) : NULL;
 	if (!shim)
 		return -1;

@@ -169,7 +169,7 @@ int gt_container_kill(struct gt_engine *engine, const char *ref, const char *sig
 	int signo = SIGKILL, stop_signal = SIGTERM;
 	if (!ctr || (signal && signal[0] && gt_signal_parse(signal, &signo, err) < 0))
 		return -1;
-	if (!gt_container_is_running(ctr))
+	if (!gt_container_await_running(ctr))
 		return gt_fail(err, GT_CONFLICT, "cannot kill container: %s: container %s is not running", ref, ctr->id);
 	if (ctr->config.stop_signal && ctr->config.stop_signal[0])
 		gt_signal_parse(ctr->config.stop_signal, &stop_signal, NULL);
