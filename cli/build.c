@@ -273,8 +273,14 @@ static int send_build(struct cli *cli, const struct args *args, struct context *
 	}
 	AUTO_RESPONSE struct http_response *response = api_open(cli, &request, err);
 	gt_strings_free(&headers);
-	if (!response || progress_show(response, stdout, arg_bool(args, "quiet"), &aux, err) < 0)
+	if (!response)
 		return -1;
+	if (progress_show(response, stdout, arg_bool(args, "quiet"), &aux, err) < 0) {
+		int64_t code = ji(aux, "code"); /* of a RUN that failed */
+		if (code > 0 && code < 256)
+			cli->failure_status = (int)code;
+		return -1;
+	}
 	return finish(args, aux, err);
 }
 

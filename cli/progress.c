@@ -108,8 +108,11 @@ static int show_message(struct show *show, const json_t *message)
 {
 	const json_t *detail = jo(message, "errorDetail");
 	const char *error = *js(detail, "message") ? js(detail, "message") : js(message, "error");
-	if (*error)
+	if (*error) {
+		json_decref(show->aux);
+		show->aux = json_incref((json_t *)detail);
 		return gt_fail(show->err, GT_INTERNAL, "%s", error);
+	}
 	json_t *aux = jo(message, "aux");
 	if (aux) {
 		json_decref(show->aux);

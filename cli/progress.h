@@ -7,5 +7,5 @@
 #include "cli.h"
 
 /* Shows the answer's body on `out`; quiet: nothing but errors. An error in the stream becomes err. aux, if not NULL, receives
- * the last "aux" object (owned by the caller). */
+ * the last "aux" object, after an error in the stream its "errorDetail" (owned by the caller). */
 int progress_show(struct http_response *response, FILE *out, bool quiet, json_t **aux, struct gt_error *err);

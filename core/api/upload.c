@@ -22,7 +22,7 @@
 enum {
 	PIPE_ROOM = 1 << 20,
 	TEXT_SOFT = 1 << 20,    /* beyond this, mere progress is dropped */
-	TEXT_HARD = 4 << 20,    /* beyond this, all */
+	TEXT_HARD = 4 << 20,    /* beyond this the worker waits for the client, if it has sent all; else all is dropped */
 	LOOK_MS = 200,
 	STACK = 1 << 20,
 };
@@ -35,9 +35,10 @@ struct upload {
 	int out_fd;                     /* non-blocking; -1 once the worker wants no more, or the body is whole */
 	pthread_t thread;
 	atomic_bool cancelled;          /* nobody waits for the outcome any more */
-	pthread_mutex_t lock;           /* guards the four below */
+	pthread_mutex_t lock;           /* guards the five below */
 	pthread_cond_t changed;
 	struct gt_buf text;             /* lines that the client has not got yet */
+	bool whole;                     /* the body has come: the client has nothing to do but to listen */
 	bool done;
 	int failed;
 	struct gt_error error;
@@ -48,6 +49,25 @@ struct upload {
 
 /* ---- the worker ---- */
 
+static bool cancelled(void *arg)
+{
+	struct upload *upload = arg;
+	return atomic_load(&upload->cancelled) || atomic_load(&upload->request->api->stopping);
+}
+
+static struct timespec soon(int timeout_ms)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += timeout_ms / 1000;
+	until.tv_nsec += (long)(timeout_ms % 1000) * GT_MILLISECOND;
+	if (until.tv_nsec >= GT_SECOND) {
+		until.tv_sec++;
+		until.tv_nsec -= GT_SECOND;
+	}
+	return until;
+}
+
 static void add_line(struct upload *upload, const json_t *message)
 {
 	AUTO_FREE char *line = json_dumps(message, JSON_COMPACT);
@@ -55,6 +75,10 @@ static void add_line(struct upload *upload, const json_t *message)
 		return;
 	LOCKED(&upload->lock);
 	bool mere_progress = json_object_get(message, "progressDetail") != NULL;
+	while (upload->text.len > TEXT_HARD && upload->whole && !cancelled(upload)) {
+		struct timespec until = soon(LOOK_MS);
+		pthread_cond_timedwait(&upload->changed, &upload->lock, &until);
+	}
 	if (upload->text.len > TEXT_HARD || (upload->text.len > TEXT_SOFT && mere_progress))
 		return;
 	gt_buf_str(&upload->text, line);
@@ -67,12 +91,6 @@ static void emit(void *arg, json_t *message)
 	struct upload *upload = arg;
 	if (!upload->quiet || !json_object_get(message, "progressDetail"))
 		add_line(upload, message);
-}
-
-static bool cancelled(void *arg)
-{
-	struct upload *upload = arg;
-	return atomic_load(&upload->cancelled) || atomic_load(&upload->request->api->stopping);
 }
 
 static void *worker(void *arg)
@@ -238,14 +256,7 @@ static void failure_line(struct upload *upload)
 /* Waits for text or the worker's end. True: there is text in hand, or all is done. Caller holds lock. */
 static bool wait_locked(struct upload *upload, int timeout_ms)
 {
-	struct timespec until;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += timeout_ms / 1000;
-	until.tv_nsec += (long)(timeout_ms % 1000) * GT_MILLISECOND;
-	if (until.tv_nsec >= GT_SECOND) {
-		until.tv_sec++;
-		until.tv_nsec -= GT_SECOND;
-	}
+	struct timespec until = soon(timeout_ms);
 	while (upload->text.len == 0 && !upload->done) {
 		if (pthread_cond_timedwait(&upload->changed, &upload->lock, &until) == ETIMEDOUT)
 			break;
@@ -265,6 +276,7 @@ static ssize_t take_text(struct upload *upload, void *bytes, size_t room, int ti
 	size_t part = upload->text.len < room ? upload->text.len : room;
 	memcpy(bytes, upload->text.data, part);
 	gt_buf_consume(&upload->text, part);
+	pthread_cond_signal(&upload->changed); /* worker and reader never wait at the same time */
 	return (ssize_t)part;
 }
 
@@ -300,7 +312,7 @@ static void end_direct(struct upload *upload)
 	while ((got = take_text(upload, bytes, sizeof bytes, LOOK_MS)) != GT_STREAM_END) {
 		if (got > 0)
 			add_chunk(upload, bytes, (size_t)got);
-		send_direct(upload, 0);
+		send_direct(upload, upload->unsent.len > TEXT_SOFT ? LOOK_MS : 0);
 		if (got == GT_STREAM_IDLE && (upload->deaf || atomic_load(&upload->request->api->stopping)))
 			return;
 	}
@@ -314,6 +326,9 @@ int upload_end(struct upload *upload, struct gt_error *err)
 	struct request *request = upload->request;
 	if (upload->out_fd >= 0)
 		close(take_fd(upload->out_fd));
+	pthread_mutex_lock(&upload->lock);
+	upload->whole = true;
+	pthread_mutex_unlock(&upload->lock);
 	if (upload->direct) {
 		end_direct(upload);
 		request->taken = true;
