@@ -137,6 +137,7 @@ struct reader {
 	const char *p, *begin;
 	int depth;
 	bool raw;               /* quotes are text: here-documents */
+	bool pattern;           /* escapes stay, for the pattern's own reader */
 };
 
 static int read_until(struct reader *reader, const char *stops, bool blanks, struct gt_buf *out, struct gt_error *err);
@@ -167,12 +168,15 @@ static int bad(const struct reader *reader, const char *why, struct gt_error *er
 }
 
 /* A word inside ${...}, up to one of stops, which is passed over. */
-static int nested(struct reader *reader, const char *stops, struct gt_buf *out, struct gt_error *err)
+static int nested(struct reader *reader, const char *stops, bool pattern, struct gt_buf *out, struct gt_error *err)
 {
+	bool outer = reader->pattern;
 	if (++reader->depth > MAX_DEPTH)
 		return gt_fail(err, GT_TOO_LARGE, "\"${\" is nested more than %d deep in \"%.60s...\"", MAX_DEPTH, reader->begin);
+	reader->pattern = pattern;
 	if (read_until(reader, stops, true, out, err) < 0)
 		return -1;
+	reader->pattern = outer;
 	reader->depth--;
 	gt_buf_add(out, "", 0);
 	if (!*reader->p)
@@ -197,7 +201,7 @@ static int modify(struct reader *reader, const char *name, size_t name_len, cons
 	case '-':
 	case '+':
 	case '?':
-		if (nested(reader, "}", &word, err) < 0)
+		if (nested(reader, "}", false, &word, err) < 0)
 			return -1;
 		if (op == '?' && !set)
 			return gt_fail(err, GT_INVALID, "%.*s: %s", (int)name_len, name, word.len ? word.data : "parameter is not set");
@@ -207,15 +211,15 @@ static int modify(struct reader *reader, const char *name, size_t name_len, cons
 	case '%':
 		if (colon)
 			break;
-		if (nested(reader, "}", &word, err) < 0)
+		if (nested(reader, "}", true, &word, err) < 0)
 			return -1;
 		return value ? trim(value, word.data, escape, op == '%', twice, out, err) : 0;
 	case '/':
 		if (colon)
 			break;
-		if (nested(reader, "/}", &word, err) < 0)
+		if (nested(reader, "/}", true, &word, err) < 0)
 			return -1;
-		if (reader->p[-1] == '/' && nested(reader, "}", &with, err) < 0)
+		if (reader->p[-1] == '/' && nested(reader, "}", false, &with, err) < 0)
 			return -1;
 		return value ? replace(value, word.data, with.data ? with.data : "", escape, twice, out, err) : 0;
 	default:
@@ -260,7 +264,7 @@ static int read_until(struct reader *reader, const char *stops, bool blanks, str
 			/* inside double quotes only \" \$ and \\ lose their backslash; in raw text only \$ does */
 			char kept = reader->p[1];
 			bool special = kept == '$' || kept == escape || (kept == '"' && !reader->raw);
-			if ((quote || reader->raw) && !special)
+			if (((quote || reader->raw) && !special) || reader->pattern)
 				gt_buf_char(out, escape);
 			gt_buf_char(out, kept);
 			reader->p += 2;
