@@ -208,6 +208,8 @@ static int check_unsupported(const struct gt_host_config *host, struct gt_error 
 		return gt_fail(err, GT_INVALID, "invalid isolation '%.32s' on linux", host->isolation);
 	if (host->cpu_count || host->cpu_percent)
 		return gt_fail(err, GT_INVALID, "CpuCount and CpuPercent are options of Windows containers: use NanoCpus");
+	if (host->io_max_iops || host->io_max_bandwidth)
+		return gt_fail(err, GT_INVALID, "IOMaximumIOps and IOMaximumBandwidth are options of Windows containers: use BlkioDeviceReadIOps and its like");
 	if (host->kernel_memory || host->kernel_memory_tcp)
 		return gt_fail(err, GT_UNSUPPORTED, "KernelMemory and KernelMemoryTCP are not supported: kernels account for it within Memory");
 	if (json_array_size(host->device_requests))

@@ -104,6 +104,8 @@ const struct gt_json_field gt_host_config_fields[] = {
 	H(RAW, ulimits, "Ulimits"),
 	H(INT, cpu_count, "CpuCount"),
 	H(INT, cpu_percent, "CpuPercent"),
+	H(INT, io_max_iops, "IOMaximumIOps"),
+	H(INT, io_max_bandwidth, "IOMaximumBandwidth"),
 	H(RAW, mounts, "Mounts"),
 	H(STRINGS, masked_paths, "MaskedPaths"),
 	H(STRINGS, readonly_paths, "ReadonlyPaths"),

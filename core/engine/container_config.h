@@ -9,7 +9,7 @@
 struct gt_host_config {
 	/* resources */
 	int64_t cpu_shares, memory, memory_reservation, memory_swap, nano_cpus, cpu_period, cpu_quota, cpu_rt_period, cpu_rt_runtime;
-	int64_t kernel_memory, kernel_memory_tcp, blkio_weight, cpu_count, cpu_percent;
+	int64_t kernel_memory, kernel_memory_tcp, blkio_weight, cpu_count, cpu_percent, io_max_iops, io_max_bandwidth;
 	char *cgroup_parent, *cpuset_cpus, *cpuset_mems;
 	struct gt_opt_int memory_swappiness, oom_kill_disable, pids_limit, init;
 	json_t *blkio_weight_device, *blkio_read_bps, *blkio_write_bps, *blkio_read_iops, *blkio_write_iops;

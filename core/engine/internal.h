@@ -79,16 +79,16 @@ struct gt_container_endpoint {
 	bool default_route;             /* of the joined ones, the one that leads out and publishes the ports */
 };
 
-/* A mount of a container, as Docker's MountPoint. */
+/* A mount of a container, as Docker's MountPoint. Of an image: name is as the user wrote it, source its id, layer what storage calls it. */
 struct gt_container_mount {
-	char *type;                     /* bind, volume, tmpfs */
+	char *type;                     /* bind, volume, tmpfs, image */
 	char *name, *driver;            /* volumes */
 	char *source;                   /* host path, or a volume's mountpoint for people */
 	char *destination;
 	char *mode;                     /* "z", "ro,rprivate" as given */
 	char *propagation;
 	bool rw, no_copy, anonymous, non_recursive, create_source /* binds of -v make a missing source */;
-	char *subpath;
+	char *subpath, *layer;
 	int64_t tmpfs_size, tmpfs_mode; /* -1: not given */
 	char *tmpfs_options;
 };

@@ -25,6 +25,7 @@ static const struct gt_json_field FIELDS[] = {
 	GT_JSON_FIELD(GT_JSON_BOOL, struct gt_container_mount, non_recursive, "NonRecursive"),
 	GT_JSON_FIELD(GT_JSON_BOOL, struct gt_container_mount, create_source, "CreateSource"),
 	GT_JSON_FIELD(GT_JSON_OPT_STRING, struct gt_container_mount, subpath, "Subpath"),
+	GT_JSON_FIELD(GT_JSON_OPT_STRING, struct gt_container_mount, layer, "Layer"),
 	GT_JSON_FIELD(GT_JSON_INT, struct gt_container_mount, tmpfs_size, "TmpfsSize"),
 	GT_JSON_FIELD(GT_JSON_INT, struct gt_container_mount, tmpfs_mode, "TmpfsMode"),
 	GT_JSON_FIELD(GT_JSON_OPT_STRING, struct gt_container_mount, tmpfs_options, "TmpfsOptions"),
@@ -45,7 +46,42 @@ static bool is_volume(const struct gt_container_mount *mount)
 	return strcmp(mount->type, "volume") == 0;
 }
 
+static bool is_image(const struct gt_container_mount *mount)
+{
+	return strcmp(mount->type, "image") == 0;
+}
+
+/* Under this name a mount holds its image; the container itself may hold the same one. */
+static char *image_holder(const struct gt_container *ctr, const struct gt_container_mount *mount)
+{
+	return gt_xasprintf("%s:%s", ctr->id, mount->destination);
+}
+
 /* ---- adding ---- */
+
+/* The image of a wish, found and held. One that is not there is the request's mistake: with 404, clients would go and pull the container's. */
+static int take_image(struct gt_container *ctr, struct gt_container_mount *mount, struct gt_error *err)
+{
+	struct gt_image image = { 0 };
+	AUTO_FREE char *holder = image_holder(ctr, mount);
+	if (gt_image_find(ctr->engine->images, mount->source, &image, err) < 0) {
+		if (err && err->kind == GT_NOT_FOUND)
+			err->kind = GT_INVALID;
+		return gt_context(err, "invalid mount config for type \"image\"");
+	}
+	int rc = !image.top_layer[0] ? gt_fail(err, GT_INVALID, "invalid mount config for type \"image\": %s has no files", mount->source) :
+				       gt_image_hold(ctr->engine->images, image.id, holder, err);
+	if (rc == 0) {
+		if (!mount->name)
+			mount->name = take(mount->source);
+		free(mount->source);
+		mount->source = gt_xstrdup(image.id);
+		free(mount->layer);
+		mount->layer = gt_xstrdup(image.top_layer);
+	}
+	gt_image_free(&image);
+	return rc;
+}
 
 /* The volume of a wish, made and used. */
 static int take_volume(struct gt_container *ctr, struct mount_wish *wish, struct gt_error *err)
@@ -60,6 +96,28 @@ static int take_volume(struct gt_container *ctr, struct mount_wish *wish, struct
 	return 0;
 }
 
+static int take_source(struct gt_container *ctr, struct mount_wish *wish, struct gt_error *err)
+{
+	return is_volume(&wish->mount) ? take_volume(ctr, wish, err) : is_image(&wish->mount) ? take_image(ctr, &wish->mount, err) : 0;
+}
+
+static void give_back(struct gt_container *ctr, const struct gt_container_mount *mount)
+{
+	if (is_volume(mount)) {
+		volume_drop_user(ctr->engine, mount->name, ctr->id);
+	} else if (is_image(mount)) {
+		AUTO_FREE char *holder = image_holder(ctr, mount);
+		gt_image_release(ctr->engine->images, mount->source, holder);
+	}
+}
+
+static bool same_source(const struct gt_container_mount *a, const struct gt_container_mount *b)
+{
+	if (strcmp(a->type, b->type))
+		return false;
+	return is_volume(a) ? strcmp(a->name, b->name) == 0 : is_image(a) && strcmp(a->source, b->source) == 0;
+}
+
 /* Consumes the wish. */
 static int add(struct gt_container *ctr, struct mount_wish *wish, struct gt_error *err)
 {
@@ -67,7 +125,7 @@ static int add(struct gt_container *ctr, struct mount_wish *wish, struct gt_erro
 		mount_release(&wish->mount);
 		return gt_fail(err, GT_TOO_LARGE, "more than %d mounts", MAX_MOUNTS);
 	}
-	if (is_volume(&wish->mount) && take_volume(ctr, wish, err) < 0) {
+	if (take_source(ctr, wish, err) < 0) {
 		mount_release(&wish->mount);
 		return -1;
 	}
@@ -82,18 +140,17 @@ static int add_own(struct gt_container *ctr, struct mount_wish *wish, size_t inh
 	struct gt_container_mount *other = find(ctr, wish->mount.destination);
 	if (!other)
 		return add(ctr, wish, err);
-	size_t at = (size_t)(other - ctr->mounts);
-	if (at >= inherited) {
+	if ((size_t)(other - ctr->mounts) >= inherited) {
 		gt_fail(err, GT_INVALID, "Duplicate mount point: %s", wish->mount.destination);
 		mount_release(&wish->mount);
 		return -1;
 	}
-	if (is_volume(&wish->mount) && take_volume(ctr, wish, err) < 0) {
+	if (take_source(ctr, wish, err) < 0) {
 		mount_release(&wish->mount);
 		return -1;
 	}
-	if (is_volume(other))
-		volume_drop_user(ctr->engine, other->name, ctr->id);
+	if (!same_source(other, &wish->mount))
+		give_back(ctr, other);
 	mount_release(other);
 	*other = wish->mount;
 	return 0;
@@ -106,7 +163,7 @@ static int copy_mount(struct gt_container *ctr, const struct gt_container_mount 
 	struct mount_wish wish = { .mount = *from };
 	struct gt_container_mount *copy = &wish.mount;
 	char **const strings[] = { &copy->type, &copy->name, &copy->driver, &copy->source, &copy->destination,
-				   &copy->mode, &copy->propagation, &copy->subpath, &copy->tmpfs_options };
+				   &copy->mode, &copy->propagation, &copy->subpath, &copy->layer, &copy->tmpfs_options };
 	for (size_t i = 0; i < GT_COUNT(strings); i++)
 		*strings[i] = gt_xstrdup(*strings[i]);
 	copy->rw = copy->rw && !read_only;
@@ -229,10 +286,8 @@ void gt_mounts_remove(struct gt_container *ctr, bool anonymous)
 {
 	for (size_t i = 0; i < ctr->mount_count; i++) {
 		const struct gt_container_mount *mount = &ctr->mounts[i];
-		if (!is_volume(mount))
-			continue;
-		volume_drop_user(ctr->engine, mount->name, ctr->id);
-		if (anonymous && mount->anonymous)
+		give_back(ctr, mount);
+		if (anonymous && mount->anonymous && is_volume(mount))
 			volume_remove_unused(ctr->engine, mount->name);
 	}
 }
@@ -250,6 +305,8 @@ static json_t *describe(struct gt_engine *engine, const struct gt_container_moun
 		json_object_set_new(json, "Driver", json_string(mount->driver ? mount->driver : ""));
 		json_object_set_new(json, "Source", volume ? json_incref(json_object_get(volume, "Mountpoint")) : json_string(""));
 	} else {
+		if (mount->name)
+			json_object_set_new(json, "Name", json_string(mount->name));
 		json_object_set_new(json, "Source", json_string(mount->source ? mount->source : ""));
 	}
 	return json;
@@ -273,6 +330,15 @@ json_t *gt_mounts_to_json(const struct gt_container *ctr)
 	return list;
 }
 
+/* As it was at create. An image that is gone is no error yet: the start says so. */
+static void note_image(struct gt_container *ctr, const struct gt_container_mount *mount)
+{
+	AUTO_FREE char *holder = image_holder(ctr, mount);
+	struct gt_error err = { 0 };
+	if (!mount->source || gt_image_hold(ctr->engine->images, mount->source, holder, &err) < 0)
+		gt_warn("the image of a mount is gone", "id", ctr->id, "destination", mount->destination, "error", err.message);
+}
+
 int gt_mounts_from_json(struct gt_container *ctr, const json_t *json, struct gt_error *err)
 {
 	size_t count = json_array_size(json);
@@ -287,6 +353,8 @@ int gt_mounts_from_json(struct gt_container *ctr, const json_t *json, struct gt_
 			return gt_fail(err, GT_INVALID, "a stored mount is not one");
 		if (is_volume(mount))
 			volume_note_user(ctr->engine, mount->name, ctr->id);
+		if (is_image(mount))
+			note_image(ctr, mount);
 	}
 	return 0;
 }

@@ -83,6 +83,30 @@ static json_t *prepare_volume(struct gt_container *ctr, const struct gt_containe
 	return oci;
 }
 
+/* ---- images ---- */
+
+static int describe_image(struct gt_container *ctr, const struct gt_container_mount *own, struct gantry_mount *mount, struct gt_error *err)
+{
+	if (gt_layer_mount(gt_images_storage(ctr->engine->images), own->layer ? own->layer : "", true, mount, err) < 0)
+		return gt_context(err, "mount the image %s on %s", own->name, own->destination);
+	return 0;
+}
+
+static json_t *prepare_image(struct gt_container *ctr, const struct gt_container_mount *own, struct gt_error *err)
+{
+	AUTO_FREE struct gantry_mount *mount = mount_new();
+	if (describe_image(ctr, own, mount, err) < 0)
+		return NULL;
+	json_t *oci = gt_mount_to_oci(mount, own->destination);
+	if (!oci)
+		return gt_fail_null(err, GT_INTERNAL, "the image %s is described with text that is not UTF-8", own->name);
+	json_t *options = json_object_get(oci, "options");
+	add_access(options, own);
+	if (own->subpath)
+		json_array_append_new(options, json_sprintf("gantry.subpath=%s", own->subpath));
+	return oci;
+}
+
 /* ---- binds and tmpfs ---- */
 
 static json_t *prepare_bind(const struct gt_container_mount *own, struct gt_error *err)
@@ -145,7 +169,10 @@ int gt_mounts_prepare(struct gt_container *ctr, json_t *mounts, struct gt_error 
 	qsort(sorted, ctr->mount_count, sizeof(struct gt_container_mount *), shallow_first);
 	for (size_t i = 0; i < ctr->mount_count; i++) {
 		const struct gt_container_mount *own = sorted[i];
-		json_t *oci = is_type(own, "volume") ? prepare_volume(ctr, own, err) : is_type(own, "bind") ? prepare_bind(own, err) : prepare_tmpfs(own);
+		json_t *oci = is_type(own, "volume") ? prepare_volume(ctr, own, err) :
+			      is_type(own, "image")  ? prepare_image(ctr, own, err) :
+			      is_type(own, "bind")   ? prepare_bind(own, err) :
+						       prepare_tmpfs(own);
 		if (!oci) {
 			gt_mounts_release(ctr);
 			return -1;
@@ -182,6 +209,22 @@ static void add_to_root(struct gt_fsroot *root, struct gantry_mount *mount, cons
 	root->count = n;
 }
 
+/* As the runtime does it; a comma is written "\,". */
+static int add_subpath(const struct gt_container_mount *own, struct gantry_mount *mount, struct gt_error *err)
+{
+	AUTO_BUF struct gt_buf text = { 0 };
+	size_t len = strlen(mount->options);
+	if (!own->subpath)
+		return 0;
+	gt_buf_str(&text, len ? ",gantry.subpath=" : "gantry.subpath=");
+	for (const char *p = own->subpath; *p; p++)
+		gt_buf_printf(&text, "%s%c", *p == ',' ? "\\" : "", *p);
+	if (text.len >= sizeof mount->options - len)
+		return gt_fail(err, GT_UNSUPPORTED, "the subpath of the mount on %s is too long", own->destination);
+	memcpy(mount->options + len, text.data, text.len + 1);
+	return 0;
+}
+
 static int add_mount(struct gt_container *ctr, const struct gt_container_mount *own, struct gt_fsroot *root, struct gt_error *err)
 {
 	struct stat info;
@@ -193,7 +236,7 @@ static int add_mount(struct gt_container *ctr, const struct gt_container_mount *
 		snprintf(mount->type, sizeof mount->type, "bind");
 		snprintf(mount->source, sizeof mount->source, "%s", own->source);
 		snprintf(mount->options, sizeof mount->options, "%s%s", own->non_recursive ? "bind" : "rbind", own->rw ? "" : ",ro");
-	} else if (describe_volume(ctr, own, mount, err) < 0) {
+	} else if ((is_type(own, "image") ? describe_image : describe_volume)(ctr, own, mount, err) < 0 || add_subpath(own, mount, err) < 0) {
 		free(mount);
 		return -1;
 	}

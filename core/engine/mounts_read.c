@@ -38,7 +38,7 @@ char *mount_clean_path(const char *path)
 void mount_release(struct gt_container_mount *mount)
 {
 	char **const strings[] = { &mount->type, &mount->name, &mount->driver, &mount->source, &mount->destination,
-				   &mount->mode, &mount->propagation, &mount->subpath, &mount->tmpfs_options };
+				   &mount->mode, &mount->propagation, &mount->subpath, &mount->layer, &mount->tmpfs_options };
 	for (size_t i = 0; i < GT_COUNT(strings); i++) {
 		free(*strings[i]);
 		*strings[i] = NULL;
@@ -202,6 +202,11 @@ static int read_bind_options(const json_t *options, struct gt_container_mount *m
 	return 0;
 }
 
+static bool is_subpath(const char *path)
+{
+	return !path || (path[0] != '/' && !strstr(path, "..") && strlen(path) <= 1024);
+}
+
 static int read_volume_options(const json_t *options, struct mount_wish *wish, struct gt_error *err)
 {
 	struct gt_container_mount *mount = &wish->mount;
@@ -211,7 +216,7 @@ static int read_volume_options(const json_t *options, struct mount_wish *wish, s
 	    gt_json_object(options, "DriverConfig", &config, err) < 0 || gt_json_string(options, "Subpath", &subpath, err) < 0 ||
 	    gt_json_string(config, "Name", &driver, err) < 0 || gt_json_object(config, "Options", &driver_options, err) < 0)
 		return -1;
-	if (subpath && (subpath[0] == '/' || strstr(subpath, "..") || strlen(subpath) > 1024))
+	if (!is_subpath(subpath))
 		return fail_config(err, "volume", "the subpath must be a relative path within the volume");
 	if (mount->source && mount->source[0]) {
 		if (!gt_is_name(mount->source))
@@ -225,6 +230,20 @@ static int read_volume_options(const json_t *options, struct mount_wish *wish, s
 		return fail_config(err, "volume", "must not set Subpath when using anonymous volumes");
 	wish->volume_options = driver_options;
 	wish->volume_labels = labels;
+	return 0;
+}
+
+static int read_image_options(const json_t *options, struct gt_container_mount *mount, struct gt_error *err)
+{
+	const char *subpath = NULL;
+	if (gt_json_string(options, "Subpath", &subpath, err) < 0)
+		return -1;
+	if (!is_subpath(subpath))
+		return fail_config(err, "image", "the subpath must be a relative path within the image");
+	if (!mount->source || !mount->source[0])
+		return fail_config(err, "image", "field Source must not be empty");
+	mount->subpath = subpath && subpath[0] ? gt_xstrdup(subpath) : NULL;
+	mount->rw = false; /* as with Docker, whatever ReadOnly says */
 	return 0;
 }
 
@@ -258,7 +277,7 @@ int mount_read_object(const json_t *object, struct mount_wish *wish, struct gt_e
 {
 	struct gt_container_mount *mount = &wish->mount;
 	const char *type = "", *source = NULL, *target = "", *consistency = "default";
-	json_t *bind = NULL, *volume = NULL, *tmpfs = NULL;
+	json_t *bind = NULL, *volume = NULL, *tmpfs = NULL, *image = NULL;
 	bool read_only = false;
 	*wish = (struct mount_wish){ .mount = { .tmpfs_size = -1, .tmpfs_mode = -1 } };
 	if (!json_is_object(object))
@@ -266,18 +285,19 @@ int mount_read_object(const json_t *object, struct mount_wish *wish, struct gt_e
 	if (gt_json_string(object, "Type", &type, err) < 0 || gt_json_string(object, "Source", &source, err) < 0 ||
 	    gt_json_string(object, "Target", &target, err) < 0 || gt_json_string(object, "Consistency", &consistency, err) < 0 || gt_json_bool(object, "ReadOnly", &read_only, err) < 0 ||
 	    gt_json_object(object, "BindOptions", &bind, err) < 0 || gt_json_object(object, "VolumeOptions", &volume, err) < 0 ||
-	    gt_json_object(object, "TmpfsOptions", &tmpfs, err) < 0)
+	    gt_json_object(object, "TmpfsOptions", &tmpfs, err) < 0 || gt_json_object(object, "ImageOptions", &image, err) < 0)
 		return -1;
 	bool is_bind = strcmp(type, "bind") == 0, is_volume = strcmp(type, "volume") == 0, is_tmpfs = strcmp(type, "tmpfs") == 0;
-	if (!is_bind && !is_volume && !is_tmpfs)
-		return strcmp(type, "image") == 0 || strcmp(type, "cluster") == 0 || strcmp(type, "npipe") == 0 ?
+	bool is_image = strcmp(type, "image") == 0;
+	if (!is_bind && !is_volume && !is_tmpfs && !is_image)
+		return strcmp(type, "cluster") == 0 || strcmp(type, "npipe") == 0 ?
 			       gt_fail(err, GT_UNSUPPORTED, "mounts of type \"%s\" are not supported", type) :
 			       gt_fail(err, GT_INVALID, "mount type unknown: \"%.32s\"", type);
 	if (!target[0])
 		return fail_config(err, type, "field Target must not be empty");
 	if (consistency[0] && !is_consistency(consistency))
 		return fail_config(err, type, "invalid consistency: it is one of default, consistent, cached, delegated");
-	if ((bind && !is_bind) || (volume && !is_volume) || (tmpfs && !is_tmpfs))
+	if ((bind && !is_bind) || (volume && !is_volume) || (tmpfs && !is_tmpfs) || (image && !is_image))
 		return fail_config(err, type, "options of another type of mount are given");
 	mount->type = gt_xstrdup(type);
 	mount->source = gt_xstrdup(source);
@@ -286,5 +306,7 @@ int mount_read_object(const json_t *object, struct mount_wish *wish, struct gt_e
 	mount->destination = mount_clean_path(target);
 	if (!mount->destination)
 		return fail_config(err, type, "invalid mount path: the target must be an absolute path other than '/'");
+	if (is_image)
+		return read_image_options(image, mount, err);
 	return is_bind ? read_bind_options(bind, mount, err) : is_volume ? read_volume_options(volume, wish, err) : read_tmpfs_options(tmpfs, mount, err);
 }

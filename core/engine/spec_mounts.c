@@ -122,13 +122,14 @@ static void add_files(const struct spec_context *context, json_t *mounts, const 
 	}
 }
 
-/* A user's bind or volume is seen by the container's ids where these are mapped. */
+/* A user's bind, volume or image is seen by the container's ids where these are mapped. */
 static void map_ids(json_t *users)
 {
 	size_t i;
 	json_t *mount;
 	json_array_foreach(users, i, mount) {
-		if (strcmp(json_string_value(json_object_get(mount, "type")), "bind") == 0)
+		const char *type = json_string_value(json_object_get(mount, "type"));
+		if (strcmp(type, "bind") == 0 || strcmp(type, "overlay") == 0)
 			json_array_append_new(json_object_get(mount, "options"), json_string("idmap"));
 	}
 }

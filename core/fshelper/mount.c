@@ -24,6 +24,7 @@ struct request {
 	struct gt_strings options;      /* those of the file system, unescaped */
 	uint64_t attr_set;
 	bool recursive;
+	char *subpath;                  /* NULL: all of it */
 };
 
 static const struct {
@@ -44,6 +45,11 @@ static bool take_flag(struct request *how, const char *word)
 {
 	if (strcmp(word, "rbind") == 0)
 		return how->recursive = true;
+	if (strncmp(word, "gantry.subpath=", 15) == 0) {
+		free(how->subpath);
+		how->subpath = gt_xstrdup(word + 15);
+		return true;
+	}
 	for (size_t i = 0; i < GT_COUNT(flags); i++) {
 		if (strcmp(flags[i].name, word) == 0) {
 			how->attr_set |= flags[i].attr;
@@ -91,10 +97,21 @@ static int set_attributes(int fd, const struct request *how, struct gt_error *er
 	return 0;
 }
 
+/* Where only names that stay below lead. */
+static int open_subpath(int fd, const struct request *how, struct gt_error *err)
+{
+	int below = gt_openat2(fd, how->subpath, O_PATH | O_CLOEXEC, 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
+	return below >= 0 ? below : gt_fail_errno(err, errno, "the subpath %s of %s", how->subpath, how->source);
+}
+
 static int bind_mount(const struct request *how, struct gt_error *err)
 {
 	unsigned mode = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (how->recursive ? AT_RECURSIVE : 0);
-	AUTO_CLOSE int fd = (int)syscall(SYS_open_tree, AT_FDCWD, how->source, mode);
+	AUTO_CLOSE int source = open(how->source, O_PATH | O_CLOEXEC);
+	AUTO_CLOSE int below = source >= 0 && how->subpath ? open_subpath(source, how, err) : -1;
+	if (source >= 0 && how->subpath && below < 0)
+		return -1;
+	AUTO_CLOSE int fd = source < 0 ? -1 : (int)syscall(SYS_open_tree, below >= 0 ? below : source, "", mode | AT_EMPTY_PATH);
 	if (fd < 0)
 		return gt_fail_errno(err, errno, "bind %s", how->source);
 	if (set_attributes(fd, how, err) < 0)
@@ -222,6 +239,19 @@ static int new_mount(const struct request *how, struct gt_error *err)
 	return take_fd(fd);
 }
 
+/* A part of a file system that is mounted nowhere. Takes whole over. */
+static int below_mount(int whole, const struct request *how, struct gt_error *err)
+{
+	AUTO_CLOSE int root = whole;
+	AUTO_CLOSE int below = open_subpath(root, how, err);
+	if (below < 0)
+		return -1;
+	int fd = (int)syscall(SYS_open_tree, below, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	if (fd < 0 && errno == EINVAL)
+		return gt_fail(err, GT_UNSUPPORTED, "a subpath of an image needs Linux 6.15 or newer");
+	return fd >= 0 ? fd : gt_fail_errno(err, errno, "the subpath %s", how->subpath);
+}
+
 int fs_mount(const json_t *spec, struct gt_error *err)
 {
 	struct request how = { .type = "", .source = "" };
@@ -230,7 +260,11 @@ int fs_mount(const json_t *spec, struct gt_error *err)
 	    gt_json_string(spec, "options", &options, err) < 0)
 		return -1;
 	parse_options(&how, options);
-	int fd = strcmp(how.type, "bind") == 0 ? bind_mount(&how, err) : new_mount(&how, err);
+	bool bind = strcmp(how.type, "bind") == 0;
+	int fd = bind ? bind_mount(&how, err) : new_mount(&how, err);
+	if (fd >= 0 && !bind && how.subpath)
+		fd = below_mount(fd, &how, err);
 	gt_strings_free(&how.options);
+	free(how.subpath);
 	return fd;
 }

@@ -240,15 +240,30 @@ static int set_attributes(int fd, const struct spec_mount *mount, int userns, st
 		return gt_fail_sys(err, GT_INTERNAL, errno, "set the recursive flags of the mount on %s", mount->destination);
 	if (propagation && sys_mount_setattr(fd, "", all, 0, 0, propagation & ~MS_REC_, -1) < 0)
 		return gt_fail_sys(err, GT_INTERNAL, errno, "set the propagation of the mount on %s", mount->destination);
-	if (mount->idmap && userns >= 0 && sys_mount_setattr(fd, "", mount->recursive ? AT_RECURSIVE : 0, 0, 0, 0, userns) < 0)
+	if (mount->bind && mount->idmap && userns >= 0 && sys_mount_setattr(fd, "", mount->recursive ? AT_RECURSIVE : 0, 0, 0, 0, userns) < 0)
 		return gt_fail_sys(err, GT_UNSUPPORTED, errno, "id-map the mount of %s on %s: its file system cannot do it", mount->source,
 				   mount->destination);
 	return 0;
 }
 
+/* A part of a file system that is mounted nowhere. Takes whole over. */
+static int below_mount(int whole, const struct spec_mount *mount, struct gt_error *err)
+{
+	AUTO_CLOSE int root = whole;
+	AUTO_CLOSE int below = open_subpath(root, mount, err);
+	if (below < 0)
+		return -1;
+	int fd = sys_open_tree(below, "", OPEN_TREE_CLONE | AT_EMPTY_PATH);
+	if (fd < 0 && errno == EINVAL)
+		return gt_fail(err, GT_UNSUPPORTED, "mount on %s: a subpath of an image needs Linux 6.15 or newer", mount->destination);
+	return fd >= 0 ? fd : gt_fail_errno(err, errno, "mount on %s: the subpath %s", mount->destination, mount->subpath);
+}
+
 int mount_detached(const struct spec_mount *mount, int userns, bool idmap_layers, struct gt_error *err)
 {
 	AUTO_CLOSE int fd = mount->bind ? bind_source(mount, err) : new_file_system(mount, idmap_layers ? userns : -1, err);
+	if (fd >= 0 && !mount->bind && mount->subpath)
+		fd = below_mount(take_fd(fd), mount, err);
 	if (fd < 0 || set_attributes(fd, mount, userns, err) < 0)
 		return -1;
 	return take_fd(fd);

@@ -113,7 +113,7 @@ int rootfs_prepare(const struct spec *spec, int userns, struct prepared *prepare
 			goto fail;
 		if (!mount_needs_host(mount))
 			continue;
-		prepared->mounts[i] = mount_detached(mount, userns, i == 0 && spec->idmap_root, err);
+		prepared->mounts[i] = mount_detached(mount, userns, i == 0 ? spec->idmap_root : !mount->bind && mount->idmap, err);
 		if (prepared->mounts[i] < 0)
 			goto fail;
 	}
@@ -210,7 +210,7 @@ static int mount_one(const struct spec_mount *mount, int *prepared_fd, struct pr
 	if (fd < 0)
 		return -1;
 	struct stat info;
-	if (mount->bind && fstat(fd, &info) == 0)
+	if ((mount->bind || mount->subpath) && fstat(fd, &info) == 0)
 		directory = S_ISDIR(info.st_mode);
 	AUTO_CLOSE int place = mount_place(mount->destination, directory, err);
 	return place < 0 ? -1 : mount_attach(fd, place, mount->destination, err);
