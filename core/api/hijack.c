@@ -2,7 +2,7 @@
  * hijack.c - connections that stop being HTTP: attach and exec.
  *
  * With an Upgrade header the client gets a 101 from MHD, which then gives its socket away. The engine and the shim get a duplicate, so MHD may close
- * its own at once: that is a close(2) without shutdown(2), and the session goes on without this process. Bytes that MHD had read
+ * its own then: that is a close(2) without shutdown(2), and the session goes on without this process. Bytes that MHD had read
  * beyond the request are put in front by a relay.
  *
  * Old clients send no Upgrade header and expect 200 and a raw stream. MHD knows no such answer: its head is written here, and
@@ -83,11 +83,11 @@ void hijack_upgraded(void *cls, struct MHD_Connection *connection, void *slot, c
 	AUTO_CLOSE int fd = fcntl(sock, F_DUPFD_CLOEXEC, 0);
 	if (fd >= 0 && extra_size > 0)
 		fd = relay_prepend(take_fd(fd), extra, extra_size);
-	MHD_upgrade_action(urh, MHD_UPGRADE_ACTION_CLOSE);
 	if (fd >= 0)
 		hand_over(request, fd);
 	else
 		gt_warn("a session was dropped", "request", request->uri, "error", strerror(errno));
+	MHD_upgrade_action(urh, MHD_UPGRADE_ACTION_CLOSE); /* last: from here on MHD's listening thread waits for the end of this one */
 }
 
 /* Writes the head of a 200 to the client and takes the connection away from MHD. Returns the connection. */

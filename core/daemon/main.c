@@ -60,6 +60,17 @@ static void apply_log_settings(const struct gt_config *config)
 	gt_log_set_json(config->log_json);
 }
 
+/* A child that a killed daemon was just about to start holds its lock until it execs. */
+static bool lock_soon(int fd)
+{
+	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
+		if (errno != EWOULDBLOCK || i >= 50)
+			return false;
+		usleep(20 * 1000);
+	}
+	return true;
+}
+
 /* One daemon for each state directory: the lock lives and dies with the process. */
 static int lock_root(struct daemon *daemon, struct gt_error *err)
 {
@@ -70,7 +81,7 @@ static int lock_root(struct daemon *daemon, struct gt_error *err)
 	AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return gt_fail_errno(err, errno, "open %s", path);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+	if (!lock_soon(fd))
 		return gt_fail(err, GT_CONFLICT, "another gantryd uses %s (see %s): stop it first, or set [daemon] root", config->root,
 			       path);
 	char pid[32];

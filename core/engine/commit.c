@@ -72,7 +72,8 @@ static struct gt_cgroup *hold_still(struct gt_container *ctr)
 	if (gt_container_unsettle(ctr, &err) == 0 && gt_cgroup_freeze(cgroup, &err) == 0)
 		return cgroup;
 	gt_container_settle(ctr, NULL);
-	gt_warn("a container could not be paused for its commit", "id", ctr->id, "error", err.message);
+	if (!gt_exit_await(ctr, GT_ENDING))
+		gt_warn("a container could not be paused for its commit", "id", ctr->id, "error", err.message);
 	gt_cgroup_free(cgroup);
 	return NULL;
 }
@@ -82,7 +83,7 @@ static int commit(struct gt_container *ctr, const struct gt_image_commit *how, b
 	struct gt_cgroup *frozen = pause ? hold_still(ctr) : NULL;
 	int rc = gt_image_commit(ctr->engine->images, how, id, err);
 	struct gt_error thaw = { 0 };
-	if (frozen && (gt_cgroup_thaw(frozen, &thaw) < 0 || gt_container_settle(ctr, &thaw) < 0))
+	if (frozen && (gt_cgroup_thaw(frozen, &thaw) < 0 || gt_container_settle(ctr, &thaw) < 0) && !gt_exit_await(ctr, GT_ENDING))
 		gt_warn("a container could not be resumed after its commit", "id", ctr->id, "error", thaw.message);
 	gt_cgroup_free(frozen);
 	return rc;

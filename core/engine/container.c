@@ -124,6 +124,13 @@ static size_t lower_bound(const struct gt_engine *engine, const char *prefix)
 	return low;
 }
 
+static void set_name(struct gt_container *ctr, const char *name)
+{
+	LOCKED(&ctr->lock);
+	free(ctr->name);
+	ctr->name = gt_xstrdup(name);
+}
+
 int gt_container_insert(struct gt_container *ctr, const char *name, struct gt_error *err)
 {
 	struct gt_engine *engine = ctr->engine;
@@ -146,10 +153,7 @@ int gt_container_insert(struct gt_container *ctr, const char *name, struct gt_er
 		engine->by_id_count++;
 		gt_map_set(&engine->containers, ctr->id, ctr);
 		gt_map_set(&engine->names, name, ctr);
-		pthread_mutex_lock(&ctr->lock);
-		free(ctr->name);
-		ctr->name = gt_xstrdup(name);
-		pthread_mutex_unlock(&ctr->lock);
+		set_name(ctr, name);
 	}
 	pthread_rwlock_unlock(&engine->lock);
 	return rc;
@@ -234,6 +238,33 @@ void gt_containers_put(struct gt_container **list)
 	free(list);
 }
 
+static void give_up_name(struct gt_engine *engine, const char *name)
+{
+	pthread_rwlock_wrlock(&engine->lock);
+	gt_map_remove(&engine->names, name);
+	pthread_rwlock_unlock(&engine->lock);
+}
+
+/* Takes the new name; the old one is kept as well until the new one is stored, so that a crash leaves no two of one name. */
+static int take_name(struct gt_container *ctr, const char *name, struct gt_error *err)
+{
+	struct gt_engine *engine = ctr->engine;
+	int rc = 0;
+	pthread_rwlock_wrlock(&engine->lock);
+	struct gt_container *other = gt_map_get(&engine->names, name);
+	if (other) {
+		rc = gt_fail(err, GT_CONFLICT,
+			     "Error when allocating new name: Conflict. The container name \"/%s\" is already in use by container \"%s\". "
+			     "You have to remove (or rename) that container to be able to reuse that name.",
+			     name, other->id);
+	} else {
+		gt_map_set(&engine->names, name, ctr);
+		set_name(ctr, name);
+	}
+	pthread_rwlock_unlock(&engine->lock);
+	return rc;
+}
+
 int gt_container_rename(struct gt_engine *engine, const char *ref, const char *name, struct gt_error *err)
 {
 	if (name && name[0] == '/')
@@ -249,36 +280,14 @@ int gt_container_rename(struct gt_engine *engine, const char *ref, const char *n
 	if (strcmp(ctr->name, name) == 0)
 		return gt_fail(err, GT_INVALID, "Renaming a container with the same name as its current name");
 	AUTO_FREE char *old = gt_xstrdup(ctr->name);
-	pthread_rwlock_wrlock(&engine->lock);
-	struct gt_container *other = gt_map_get(&engine->names, name);
-	char other_id[65] = "";
-	if (other) {
-		memcpy(other_id, other->id, sizeof other_id);
-	} else {
-		gt_map_remove(&engine->names, old);
-		gt_map_set(&engine->names, name, ctr);
-		pthread_mutex_lock(&ctr->lock);
-		free(ctr->name);
-		ctr->name = gt_xstrdup(name);
-		pthread_mutex_unlock(&ctr->lock);
-	}
-	pthread_rwlock_unlock(&engine->lock);
-	if (other_id[0])
-		return gt_fail(err, GT_CONFLICT,
-			       "Error when allocating new name: Conflict. The container name \"/%s\" is already in use by container \"%s\". "
-			       "You have to remove (or rename) that container to be able to reuse that name.",
-			       name, other_id);
+	if (take_name(ctr, name, err) < 0)
+		return -1;
 	if (gt_container_save(ctr, err) < 0) {
-		pthread_rwlock_wrlock(&engine->lock);
-		gt_map_remove(&engine->names, name);
-		gt_map_set(&engine->names, old, ctr);
-		pthread_mutex_lock(&ctr->lock);
-		free(ctr->name);
-		ctr->name = gt_xstrdup(old);
-		pthread_mutex_unlock(&ctr->lock);
-		pthread_rwlock_unlock(&engine->lock);
+		set_name(ctr, old);
+		give_up_name(engine, name);
 		return gt_context(err, "rename container %s", old);
 	}
+	give_up_name(engine, old);
 	gt_container_event(ctr, "rename", json_pack("{s:s+}", "oldName", "/", old));
 	return 0;
 }

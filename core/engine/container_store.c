@@ -31,15 +31,19 @@ static json_t *state_to_json(struct gt_container *ctr)
 			 "Unsettled", ctr->unsettled, "Endpoints", gt_endpoints_to_json(ctr), "Health", ctr->health);
 }
 
-int gt_container_save_state(struct gt_container *ctr, struct gt_error *err)
+/* With ctr->saving held, of a container that is not forgotten. */
+static int put_state(struct gt_container *ctr, struct gt_error *err)
 {
-	LOCKED(&ctr->saving);
-	if (ctr->forgotten)
-		return 0;
 	AUTO_JSON json_t *state = state_to_json(ctr);
 	if (!state)
 		return gt_fail(err, GT_INTERNAL, "the state of container %s cannot be written as JSON", ctr->id);
 	return gt_store_put(ctr->engine->states, ctr->id, state, false, err);
+}
+
+int gt_container_save_state(struct gt_container *ctr, struct gt_error *err)
+{
+	LOCKED(&ctr->saving);
+	return ctr->forgotten ? 0 : put_state(ctr, err);
 }
 
 static int set_unsettled(struct gt_container *ctr, bool unsettled, struct gt_error *err)
@@ -62,12 +66,15 @@ int gt_container_settle(struct gt_container *ctr, struct gt_error *err)
 
 int gt_container_save(struct gt_container *ctr, struct gt_error *err)
 {
+	LOCKED(&ctr->saving);
+	if (ctr->forgotten)
+		return gt_fail(err, GT_NOT_FOUND, "No such container: %s", ctr->id);
 	AUTO_JSON json_t *definition = definition_to_json(ctr);
 	if (!definition)
 		return gt_fail(err, GT_INTERNAL, "container %s cannot be written as JSON", ctr->id);
 	if (gt_store_put(ctr->engine->definitions, ctr->id, definition, !ctr->config.host.auto_remove && !ctr->build_step, err) < 0)
 		return -1;
-	return gt_container_save_state(ctr, err);
+	return put_state(ctr, err);
 }
 
 /* The definition first: what says "removing" must not go before it. */
@@ -153,16 +160,25 @@ static int load_state(struct gt_container *ctr, const json_t *document, struct g
 	return gt_endpoints_from_json(ctr, endpoints, err);
 }
 
+/* A name that is in use (documents were copied, or restored one by one) must not cost a container. */
+static int enter(struct gt_container *ctr, const char *name, struct gt_error *err)
+{
+	if (gt_container_insert(ctr, name, err) == 0)
+		return 0;
+	AUTO_FREE char *other = gt_xasprintf("%.200s_%.12s", name, ctr->id);
+	gt_warn("the name of a container is in use by another: it gets a new one", "id", ctr->id, "name", name, "new_name", other);
+	return gt_container_insert(ctr, other, err) < 0 || gt_container_save(ctr, err) < 0 ? -1 : 0;
+}
+
 static int load_one(void *arg, const char *id, json_t *document)
 {
 	struct gt_engine *engine = arg;
 	struct gt_error err = { 0 };
 	const char *name = NULL;
-	if (!gt_is_id(id))
+	if (!gt_is_id(id) || gt_map_get(&engine->containers, id)) /* seen already, when it was given another name */
 		return 0;
 	AUTO_CONTAINER struct gt_container *ctr = gt_container_new(engine, id);
-	if (read_definition(ctr, document, &name, &err) < 0 || load_state(ctr, document, &err) < 0 ||
-	    gt_container_insert(ctr, name, &err) < 0)
+	if (read_definition(ctr, document, &name, &err) < 0 || load_state(ctr, document, &err) < 0 || enter(ctr, name, &err) < 0)
 		gt_err("a container could not be loaded; its document stays", "id", id, "error", err.message);
 	else if (ctr->image_id && ctr->image_id[0] && gt_image_hold(engine->images, ctr->image_id, id, &err) < 0)
 		gt_warn("a container's image is gone", "id", id, "error", err.message);

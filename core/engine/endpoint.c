@@ -524,6 +524,8 @@ int gt_network_connect(struct gt_engine *engine, const char *ref, const json_t *
 		return -1;
 	LOCKED(&ctr->op);
 	gt_exit_settle(ctr);
+	if (ctr->removed)
+		return gt_fail(err, GT_NOT_FOUND, "No such container: %s", name);
 	if (check_connectable(ctr, &nature, err) < 0)
 		return -1;
 	if (find(ctr, nature.id) != SIZE_MAX)
@@ -562,6 +564,8 @@ int gt_network_disconnect(struct gt_engine *engine, const char *ref, const char 
 		return -1;
 	LOCKED(&ctr->op);
 	gt_exit_settle(ctr);
+	if (ctr->removed)
+		return gt_fail(err, GT_NOT_FOUND, "No such container: %s", container);
 	size_t index = find(ctr, nature.id);
 	if (nature.host)
 		return gt_fail(err, GT_DENIED, "container cannot be disconnected from host network or connected to host network");

@@ -304,6 +304,8 @@ static int launch(struct gt_exec *exec, bool tty, unsigned rows, unsigned cols, 
 	else if (process)
 		gt_fail(err, GT_INTERNAL, "the process of exec %s cannot be written as JSON", exec->id);
 	gt_container_shim_put(ctr);
+	if (rc < 0 && (err->kind == GT_INTERNAL || err->kind == GT_UNAVAILABLE || err->kind == GT_CONFLICT) && gt_exit_await(ctr, GT_ENDING))
+		return gt_fail(err, GT_CONFLICT, "container %s is not running", ctr->id);
 	if (rc < 0)
 		return gt_context(err, "OCI runtime exec failed");
 	LOCKED(&ctr->lock);

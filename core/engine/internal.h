@@ -196,6 +196,7 @@ int gt_monitor_add(struct gt_container *ctr, struct gt_error *err);
 void gt_exit_settle(struct gt_container *ctr);
 /* Waits for the monitor to see the exit. True when it has within timeout (ns; < 0: for ever). */
 bool gt_exit_await(struct gt_container *ctr, int64_t timeout);
+#define GT_ENDING (200 * GT_MILLISECOND)        /* at most, from the end of the last process to the shim's word */
 /* What to do after an exit: true where a restart has been arranged. */
 bool gt_restart_arrange(struct gt_container *ctr, int64_t ran);
 void gt_restart_cancel(struct gt_container *ctr);

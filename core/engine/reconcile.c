@@ -15,6 +15,7 @@
 #include "runtime/cgroup.h"
 
 #define KILL_TIMEOUT_MS 10000
+#define AGAIN (5 * GT_SECOND)
 
 /* ---- containers ---- */
 
@@ -70,9 +71,22 @@ static void settle_absent(struct gt_container *ctr)
 	gt_exit_settle(ctr);
 }
 
+static int reconcile_one(struct gt_container *ctr, struct gt_error *err);
+
+static void try_again(void *arg)
+{
+	struct gt_container *ctr = arg;
+	struct gt_error err = { 0 };
+	pthread_mutex_lock(&ctr->op);
+	if (!ctr->engine->closing && !ctr->removed && !ctr->shim && reconcile_one(ctr, &err) < 0)
+		gt_err("a container could not be taken up again", "id", ctr->id, "error", err.message);
+	pthread_mutex_unlock(&ctr->op);
+	gt_container_put(ctr);
+}
+
+/* Caller holds op. */
 static int reconcile_one(struct gt_container *ctr, struct gt_error *err)
 {
-	LOCKED(&ctr->op);
 	struct gt_shim *shim = NULL;
 	struct gt_shim_state state = { 0 };
 	struct gt_error local = { 0 };
@@ -83,8 +97,13 @@ static int reconcile_one(struct gt_container *ctr, struct gt_error *err)
 			return -1;
 		return half_removed ? gt_remove_locked(ctr, true, false, err) : 0;
 	}
-	if (local.kind != GT_NOT_FOUND)
-		gt_warn("the shim of a container does not answer", "id", ctr->id, "error", local.message);
+	if (local.kind == GT_TIMEOUT) { /* stopped, or short of everything: no reason to kill a container */
+		gt_warn("the shim of a container does not answer; it is asked again later", "id", ctr->id, "error", local.message);
+		gt_timer_after(ctr->engine, AGAIN, try_again, gt_container_ref(ctr));
+		return 0;
+	}
+	if (local.kind != GT_NOT_FOUND && local.kind != GT_UNAVAILABLE)
+		gt_warn("the shim of a container cannot be asked", "id", ctr->id, "error", local.message);
 	settle_absent(ctr);
 	if (!ctr->removed && (half_removed || ctr->config.host.auto_remove))
 		return gt_remove_locked(ctr, true, ctr->config.host.auto_remove, err);
@@ -119,7 +138,7 @@ static void sweep_bundle(struct gt_engine *engine, const char *dir, const char *
 	const struct gt_config *config = atomic_load(&engine->config);
 	struct gt_container *ctr = known(engine, id);
 	struct gt_error err = { 0 };
-	if (ctr && ctr->shim)
+	if (ctr && gt_container_is_running(ctr)) /* with a shim, or with one that has yet to answer */
 		return;
 	AUTO_FREE char *bundle = gt_xasprintf("%s/%s", dir, id);
 	AUTO_FREE char *path = ctr ? gt_xstrdup(ctr->cgroup) : gt_xasprintf("%s/%s", config->cgroup_parent, id);
@@ -187,6 +206,7 @@ int gt_reconcile(struct gt_engine *engine, struct gt_error *err)
 	struct gt_container **all = gt_containers_all(engine, NULL);
 	for (size_t i = 0; all[i]; i++) {
 		struct gt_error local = { 0 };
+		LOCKED(&all[i]->op);
 		if (reconcile_one(all[i], &local) < 0)
 			gt_err("a container could not be taken up again", "id", all[i]->id, "error", local.message);
 	}

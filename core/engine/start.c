@@ -67,6 +67,7 @@ static int plumb(struct gt_container *ctr, struct gt_shim *shim, const struct gt
 	ctr->started = gt_now();
 	ctr->oom = false;
 	ctr->stop_requested = false;
+	ctr->unsettled = false;
 	free(take(ctr->error));
 	json_decref(take(ctr->health));
 	ctr->starting = true;
@@ -189,15 +190,19 @@ static int set_frozen(struct gt_container *ctr, bool frozen, struct gt_error *er
 {
 	struct gt_cgroup *cgroup = NULL;
 	struct gt_error ignored = { 0 };
-	if (gt_container_unsettle(ctr, err) < 0 || gt_cgroup_open(ctr->cgroup, &cgroup, err) < 0)
+	if (gt_container_unsettle(ctr, err) < 0)
 		return -1;
-	int rc = frozen ? gt_cgroup_freeze(cgroup, err) : gt_cgroup_thaw(cgroup, err);
+	int rc = gt_cgroup_open(ctr->cgroup, &cgroup, err);
+	if (rc == 0)
+		rc = frozen ? gt_cgroup_freeze(cgroup, err) : gt_cgroup_thaw(cgroup, err);
 	gt_cgroup_free(cgroup);
 	if (rc == 0) {
 		LOCKED(&ctr->lock);
 		ctr->status = frozen ? GT_PAUSED : GT_RUNNING;
 		pthread_cond_broadcast(&ctr->changed);
 	}
+	if (rc < 0 && gt_exit_await(ctr, GT_ENDING))
+		return gt_fail(err, GT_CONFLICT, "Container %s is not running", ctr->id);
 	if (gt_container_settle(ctr, rc == 0 ? err : &ignored) < 0 || rc < 0)
 		return gt_context(err, "%s container %s", frozen ? "pause" : "unpause", ctr->id);
 	gt_container_event(ctr, frozen ? "pause" : "unpause", NULL);

@@ -32,13 +32,14 @@ static void thaw_if_paused(struct gt_container *ctr)
 	struct gt_error err = { 0 };
 	if (!paused)
 		return;
-	if (gt_container_unsettle(ctr, &err) < 0 || gt_cgroup_open(ctr->cgroup, &cgroup, &err) < 0 || gt_cgroup_thaw(cgroup, &err) < 0 ||
-	    gt_container_settle(ctr, &err) < 0)
+	if ((gt_container_unsettle(ctr, &err) < 0 || gt_cgroup_open(ctr->cgroup, &cgroup, &err) < 0 || gt_cgroup_thaw(cgroup, &err) < 0 ||
+	     gt_container_settle(ctr, &err) < 0) &&
+	    !gt_exit_await(ctr, GT_ENDING))
 		gt_warn("a paused container could not be resumed for a signal", "id", ctr->id, "error", err.message);
 	gt_cgroup_free(cgroup);
 }
 
-/* GT_NOT_FOUND (it has just ended) is success. */
+/* That it has just ended, or its shim has, is success. */
 static int send_signal(struct gt_container *ctr, int signo, struct gt_error *err)
 {
 	struct gt_error local = { 0 };
@@ -47,7 +48,7 @@ static int send_signal(struct gt_container *ctr, int signo, struct gt_error *err
 		return 0;
 	int rc = gt_shim_signal(shim, NULL, signo, &local);
 	gt_container_shim_put(ctr);
-	if (rc < 0 && local.kind != GT_NOT_FOUND) {
+	if (rc < 0 && local.kind != GT_NOT_FOUND && local.kind != GT_UNAVAILABLE) {
 		if (err)
 			*err = local;
 		return gt_context(err, "signal container %s", ctr->id);
@@ -61,7 +62,8 @@ static void kill_by_cgroup(struct gt_container *ctr)
 {
 	struct gt_error err = { 0 };
 	struct gt_cgroup *cgroup = NULL;
-	if (gt_cgroup_open(ctr->cgroup, &cgroup, &err) < 0 || gt_cgroup_kill(cgroup, (int)(AFTER_KILL / GT_MILLISECOND), &err) < 0)
+	if ((gt_cgroup_open(ctr->cgroup, &cgroup, &err) < 0 || gt_cgroup_kill(cgroup, (int)(AFTER_KILL / GT_MILLISECOND), &err) < 0) &&
+	    !gt_exit_await(ctr, GT_ENDING))
 		gt_warn("a container does not die", "id", ctr->id, "error", err.message);
 	gt_cgroup_free(cgroup);
 }

@@ -97,8 +97,11 @@ static int save_and_apply(struct gt_container *ctr, struct gt_error *err)
 {
 	if (!gt_container_is_running(ctr))
 		return gt_container_save(ctr, err);
-	return gt_container_unsettle(ctr, err) < 0 || gt_container_save(ctr, err) < 0 || gt_update_apply(ctr, err) < 0 ? -1 :
-															  gt_container_settle(ctr, err);
+	if (gt_container_unsettle(ctr, err) < 0 || gt_container_save(ctr, err) < 0)
+		return -1;
+	if (gt_update_apply(ctr, err) < 0 && !gt_exit_await(ctr, GT_ENDING)) /* one that has ended meanwhile gets its limits at the next start */
+		return -1;
+	return gt_container_settle(ctr, err);
 }
 
 static void take_back(struct gt_container *ctr, struct gt_host_config *host)

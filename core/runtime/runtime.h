@@ -40,11 +40,20 @@ int gt_runtime_ready(struct gt_runtime *runtime, struct gt_error *err);
 /* On success *process is the container's init. Errors of the exec itself carry Docker's phrases (see shim/client.h), kind GT_INVALID. */
 int gt_runtime_start(struct gt_runtime *runtime, struct gt_process *process, struct gt_error *err);
 
-/* One more process in the namespaces, cgroup, and root of the container. process: an OCI "process" object, with the extra members "gantryUser"
+/*
+ * One more process in the namespaces, cgroup, and root of the container. process: an OCI "process" object, with the extra members "gantryUser"
  * ("name-or-uid[:group]", looked up in the container's /etc/passwd and group where present) and "gantryGroups" (array of extra group names or
- * ids). The new process is a child of the caller, to be reaped by it. */
-int gt_runtime_exec(struct gt_runtime *runtime, const json_t *process, const int stdio[3], struct gt_process *out,
-		    struct gt_error *err);
+ * ids). The new process is a child of the caller, to be reaped by it, and so is a second child that ends on the way: until the end of the birth
+ * the caller does not know whose pid is whose.
+ *
+ * Nothing here blocks: gt_runtime_exec() begins a birth, and gt_birth_step() is called whenever gt_birth_fd() is readable. It returns 1: *out is the process,
+ * which has been exec'd; 0: not yet; -1: it failed. gt_birth_end() frees, and kills what is not finished; before gt_runtime_destroy().
+ */
+struct gt_birth;
+int gt_runtime_exec(struct gt_runtime *runtime, const json_t *process, const int stdio[3], struct gt_birth **birth, struct gt_error *err);
+int gt_birth_fd(const struct gt_birth *birth);
+int gt_birth_step(struct gt_birth *birth, struct gt_process *out, struct gt_error *err);
+void gt_birth_end(struct gt_birth *birth);
 
 /* Counts of the kernel's OOM killer in the container's cgroup: readable for poll where the kernel has a notification (-1: none); and the
  * count so far. */

@@ -108,27 +108,100 @@ static void exec_exited(struct gt_source *source, uint32_t events)
 		exec_ended(exec, code, signo);
 }
 
-/* Pipes for what somebody is there to read or write; /dev/null for the rest. */
-static int run(struct gt_proc *exec, const json_t *process, const struct gt_shim_request *request, bool attached, struct gt_error *err)
+/* ---- the birth ---- */
+
+struct gt_making {
+	struct gt_birth *birth;
+	struct gt_source line;
+	struct gt_shim_request request;
+	int client_fd;                  /* attached when there is something to attach to; -1: nobody */
+	struct gt_conn *asker;          /* waits for the answer; NULL: gone */
+};
+
+static void free_making(struct gt_proc *exec)
 {
-	struct gt_process made = { .pidfd = -1, .console = -1 };
-	int child[3] = { -1, -1, -1 };
-	if (!exec->tty && gt_proc_pipes(exec, exec->input_wanted, attached && (request->attach & GT_SHIM_ATTACH_STDOUT),
-					attached && (request->attach & GT_SHIM_ATTACH_STDERR), child, err) < 0)
+	struct gt_making *making = take(exec->making);
+	if (!making)
+		return;
+	gt_loop_remove(&exec->shim->loop, &making->line); /* the fd is the birth's */
+	gt_birth_end(making->birth);
+	if (making->client_fd >= 0)
+		close(making->client_fd);
+	free(making);
+}
+
+static void fail_making(struct gt_proc *exec, const struct gt_error *err)
+{
+	struct gt_conn *asker = exec->making->asker;
+	if (exec->pid) /* what has no owner is reaped with the strays */
+		kill(exec->pid, SIGKILL);
+	free_making(exec);
+	unlink_exec(exec);
+	free_exec(exec);
+	if (asker)
+		gt_server_exec_done(asker, 0, err);
+}
+
+static int complete(struct gt_proc *exec, const struct gt_process *made, struct gt_error *err)
+{
+	struct gt_making *making = exec->making;
+	if (gt_proc_started(exec, made, exec_exited, err) < 0)
 		return -1;
-	gt_shim_guard(exec->shim, false);
-	int rc = gt_runtime_exec(exec->shim->runtime, process, child, &made, err);
-	gt_shim_guard(exec->shim, true);
+	if (making->client_fd >= 0) {
+		if (gt_client_add(exec, &making->request, making->client_fd, err) < 0)
+			return -1;
+		making->client_fd = -1;
+	}
+	gt_proc_balance(exec);
+	return 0;
+}
+
+static void line_ready(struct gt_source *source, uint32_t events)
+{
+	struct gt_proc *exec = source->owner;
+	struct shim *shim = exec->shim;
+	struct gt_process made = { .pidfd = -1, .console = -1 };
+	struct gt_error err = { 0 };
+	(void)events;
+	int rc = gt_birth_step(exec->making->birth, &made, &err);
+	if (rc == 0)
+		return;
+	if (rc < 0 || complete(exec, &made, &err) < 0) {
+		fail_making(exec, &err);
+	} else {
+		struct gt_conn *asker = exec->making->asker;
+		free_making(exec);
+		if (asker)
+			gt_server_exec_done(asker, exec->pid, NULL);
+	}
+	gt_reap_strays(shim);
+}
+
+/* Pipes for what somebody is there to read or write; /dev/null for the rest. Nothing is read before the client is attached. */
+static int begin(struct gt_proc *exec, const json_t *process, struct gt_error *err)
+{
+	struct shim *shim = exec->shim;
+	struct gt_making *making = exec->making;
+	bool attached = making->client_fd >= 0;
+	int child[3] = { -1, -1, -1 };
+	if (!exec->tty && gt_proc_pipes(exec, exec->input_wanted, attached && (making->request.attach & GT_SHIM_ATTACH_STDOUT),
+					attached && (making->request.attach & GT_SHIM_ATTACH_STDERR), child, err) < 0)
+		return -1;
+	for (int i = 0; i < 2; i++)
+		gt_loop_want(&shim->loop, &exec->output[i].source, 0);
+	gt_shim_guard(shim, false);
+	int rc = gt_runtime_exec(shim->runtime, process, child, &making->birth, err);
+	gt_shim_guard(shim, true);
 	for (int i = 0; i < 3; i++) {
 		if (child[i] >= 0)
 			close(child[i]);
 	}
-	if (rc < 0)
-		return -1;
-	return gt_proc_started(exec, &made, exec_exited, err);
+	making->line = (struct gt_source){ .fd = -1, .ready = line_ready, .owner = exec };
+	return rc < 0 ? -1 : gt_loop_add(&shim->loop, &making->line, gt_birth_fd(making->birth), EPOLLIN, err);
 }
 
-int gt_exec_run(struct shim *shim, const struct gt_shim_request *request, int process_fd, int client_fd, pid_t *pid, struct gt_error *err)
+int gt_exec_begin(struct shim *shim, const struct gt_shim_request *request, int process_fd, int client_fd, struct gt_conn *asker,
+		  struct gt_proc **out, struct gt_error *err)
 {
 	bool terminal = false;
 	if (shim->phase != PHASE_STARTED)
@@ -143,19 +216,52 @@ int gt_exec_run(struct shim *shim, const struct gt_shim_request *request, int pr
 	exec->tty = terminal;
 	exec->input_wanted = request->stdin_open != 0;
 	exec->input_once = true;
-	if (run(exec, process, request, client_fd >= 0, err) < 0 ||
-	    (client_fd >= 0 && gt_client_add(exec, request, client_fd, err) < 0)) {
-		if (exec->pid) /* what has no owner is reaped with the strays */
-			kill(exec->pid, SIGKILL);
+	exec->making = gt_xmalloc(sizeof *exec->making);
+	*exec->making = (struct gt_making){ .line.fd = -1, .request = *request, .client_fd = client_fd, .asker = asker };
+	if (begin(exec, process, err) < 0) {
+		exec->making->client_fd = -1; /* still the caller's */
+		free_making(exec);
 		free_exec(exec);
 		return -1;
 	}
 	exec->next = shim->execs;
 	shim->execs = exec;
 	shim->exec_count++;
-	*pid = exec->pid;
+	*out = exec;
 	return 0;
 }
+
+void gt_exec_asker_gone(struct gt_proc *exec, bool given_up)
+{
+	struct gt_error err = { 0 };
+	exec->making->asker = NULL;
+	if (!given_up)
+		return;
+	gt_fail(&err, GT_CANCELLED, "the daemon has given up");
+	fail_making(exec, &err);
+}
+
+bool gt_execs_making(const struct shim *shim)
+{
+	for (const struct gt_proc *exec = shim->execs; exec; exec = exec->next) {
+		if (exec->making)
+			return true;
+	}
+	return false;
+}
+
+void gt_execs_abandon(struct shim *shim)
+{
+	struct gt_error err = { 0 };
+	gt_fail(&err, GT_CONFLICT, "the container is not running");
+	for (struct gt_proc *exec = shim->execs, *next; exec; exec = next) {
+		next = exec->next;
+		if (exec->making)
+			fail_making(exec, &err);
+	}
+}
+
+/* ---- while it runs ---- */
 
 struct gt_proc *gt_proc_find(struct shim *shim, const char *id, struct gt_error *err)
 {

@@ -59,7 +59,7 @@ static struct gt_proc *find_pid(struct shim *shim, pid_t pid)
 	return NULL;
 }
 
-static void reap_children(struct shim *shim)
+void gt_reap_strays(struct shim *shim)
 {
 	while (shim->phase == PHASE_STARTED) {
 		siginfo_t info = { 0 };
@@ -68,6 +68,8 @@ static void reap_children(struct shim *shim)
 		struct gt_proc *proc = find_pid(shim, info.si_pid);
 		if (proc)
 			proc->exit.ready(&proc->exit, EPOLLIN);
+		else if (gt_execs_making(shim))
+			return; /* its end will ask again */
 		else
 			waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG | __WALL);
 	}
@@ -79,7 +81,7 @@ static void children_ready(struct gt_source *source, uint32_t events)
 	(void)events;
 	while (read(source->fd, info, sizeof info) == (ssize_t)sizeof info)
 		;
-	reap_children(source->owner);
+	gt_reap_strays(source->owner);
 }
 
 /* ---- the OOM killer ---- */
@@ -156,6 +158,7 @@ void gt_init_exited(struct gt_source *source, uint32_t events)
 	gt_loop_drop(&shim->loop, &init->exit);
 	gt_loop_remove(&shim->loop, &shim->oom);
 	/* With a pid namespace all are dead by now; else this kills them, and their ends of the pipes close. */
+	gt_execs_abandon(shim);
 	gt_runtime_destroy(take(shim->runtime));
 	gt_execs_end(shim);
 	gt_proc_drain(init);

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -23,6 +24,7 @@ struct gt_conn {
 	struct gt_conn *next;
 	struct shim *shim;
 	struct gt_source source;
+	struct gt_proc *exec;           /* whose start it waits for; NULL: none */
 };
 
 static struct gt_shim_reply make_reply(enum gt_shim_message type, const struct gt_error *err)
@@ -135,9 +137,19 @@ int gt_server_created(struct shim *shim, pid_t pid, int netns, struct gt_error *
 
 /* ---- requests ---- */
 
+/* A daemon that dies closes its line for events as well; that may not have been heard yet. */
+static bool daemon_lives(const struct shim *shim)
+{
+	struct pollfd line = { .fd = shim->events.fd, .events = POLLRDHUP };
+	return gt_server_has_listener(shim) && poll(&line, 1, 0) == 0;
+}
+
 static void drop_conn(struct gt_conn *conn)
 {
 	struct shim *shim = conn->shim;
+	struct gt_proc *exec = take(conn->exec);
+	if (exec)
+		gt_exec_asker_gone(exec, daemon_lives(shim));
 	for (struct gt_conn **slot = &shim->conns; *slot; slot = &(*slot)->next) {
 		if (*slot == conn) {
 			*slot = conn->next;
@@ -184,17 +196,26 @@ static int attach(struct shim *shim, const struct gt_shim_request *request, int 
 	return 0;
 }
 
-static int exec(struct shim *shim, const struct gt_shim_request *request, int *fds, size_t nfds, struct gt_shim_reply *reply, struct gt_error *err)
+static int exec(struct gt_conn *conn, const struct gt_shim_request *request, int *fds, size_t nfds, struct gt_error *err)
 {
-	pid_t pid = 0;
 	if (nfds < 1 || nfds > 2)
 		return gt_fail(err, GT_INVALID, "a request to exec comes with a file and at most one socket");
-	if (gt_exec_run(shim, request, fds[0], nfds == 2 ? fds[1] : -1, &pid, err) < 0)
+	if (conn->exec)
+		return gt_fail(err, GT_CONFLICT, "an exec is under way on this connection");
+	if (gt_exec_begin(conn->shim, request, fds[0], nfds == 2 ? fds[1] : -1, conn, &conn->exec, err) < 0)
 		return -1;
 	if (nfds == 2)
 		fds[1] = -1;
-	reply->pid = pid;
-	return 0;
+	return 1;
+}
+
+void gt_server_exec_done(struct gt_conn *conn, pid_t pid, const struct gt_error *err)
+{
+	struct gt_shim_reply reply = make_reply(GT_SHIM_MSG_REPLY, err);
+	reply.pid = pid;
+	conn->exec = NULL;
+	if (!send_reply(conn->source.fd, &reply, -1))
+		drop_conn(conn);
 }
 
 static int signal_or_resize(struct shim *shim, const struct gt_shim_request *request, struct gt_error *err)
@@ -207,9 +228,10 @@ static int signal_or_resize(struct shim *shim, const struct gt_shim_request *req
 	return gt_proc_resize(proc, request->rows, request->cols, err);
 }
 
-static int serve(struct shim *shim, const struct gt_shim_request *request, int *fds, size_t nfds, struct gt_shim_reply *reply,
-		 struct gt_error *err)
+/* 0: done; 1: the answer comes later. */
+static int serve(struct gt_conn *conn, const struct gt_shim_request *request, int *fds, size_t nfds, struct gt_error *err)
 {
+	struct shim *shim = conn->shim;
 	switch (request->type) {
 	case GT_SHIM_MSG_SIGNAL:
 	case GT_SHIM_MSG_RESIZE:
@@ -221,7 +243,7 @@ static int serve(struct shim *shim, const struct gt_shim_request *request, int *
 	case GT_SHIM_MSG_EXEC:
 		if (request->attach & ~GT_SHIM_ATTACH_ALL)
 			return gt_fail(err, GT_UNSUPPORTED, "this gantry-shim does not know attach flags 0x%x", request->attach);
-		return exec(shim, request, fds, nfds, reply, err);
+		return exec(conn, request, fds, nfds, err);
 	case GT_SHIM_MSG_REOPEN_LOG:
 		return gt_shim_reopen(shim, err);
 	case GT_SHIM_MSG_LISTEN:
@@ -252,13 +274,14 @@ static void conn_ready(struct gt_source *source, uint32_t events)
 		return;
 	}
 	struct gt_shim_reply reply = make_reply(GT_SHIM_MSG_REPLY, NULL);
-	if (serve(shim, &request, fds, nfds, &reply, &err) < 0)
+	rc = serve(conn, &request, fds, nfds, &err);
+	if (rc < 0)
 		reply = make_reply(GT_SHIM_MSG_REPLY, &err);
 	for (size_t i = 0; i < nfds; i++) {
 		if (fds[i] >= 0)
 			close(fds[i]);
 	}
-	if (!send_reply(source->fd, &reply, -1))
+	if (rc <= 0 && !send_reply(source->fd, &reply, -1))
 		drop_conn(conn);
 }
 

@@ -74,6 +74,7 @@ struct gt_proc {
 	size_t client_count;
 	struct gt_logfile *log;         /* init's; NULL: none. The shim's own */
 	bool ended;                     /* its outputs have been read to the end */
+	struct gt_making *making;       /* an exec, exec.c: until it runs */
 	bool told;                      /* an exec: the daemon knows its exit code, or there is none; its clients are closed */
 	int64_t close_at;               /* an exec: gt_monotonic(), told at the latest then */
 };
@@ -136,6 +137,8 @@ int gt_server_created(struct shim *shim, pid_t pid, int netns, struct gt_error *
 /* The answer on the event connection; err NULL: all is well. */
 void gt_server_answer(struct shim *shim, const struct gt_error *err);
 bool gt_server_has_listener(const struct shim *shim);
+/* The answer to EXEC; err NULL: it runs. */
+void gt_server_exec_done(struct gt_conn *conn, pid_t pid, const struct gt_error *err);
 
 /* ---- events.c: notices to the daemon, kept while there is none ---- */
 void gt_events_add(struct shim *shim, const struct gt_shim_notice *notice);
@@ -175,7 +178,13 @@ bool gt_keys_filter(const char *keys, size_t len, size_t *seen, const char *byte
 void gt_mux_header(unsigned char header[8], unsigned stream, size_t len);
 
 /* ---- exec.c ---- */
-int gt_exec_run(struct shim *shim, const struct gt_shim_request *request, int process_fd, int client_fd, pid_t *pid, struct gt_error *err);
+/* Begins; the asker is told by gt_server_exec_done() how it went. On success client_fd (-1: none) is taken over. */
+int gt_exec_begin(struct shim *shim, const struct gt_shim_request *request, int process_fd, int client_fd, struct gt_conn *asker,
+		  struct gt_proc **exec, struct gt_error *err);
+/* given_up: the daemon is there, but waits no longer, so that nothing may run. */
+void gt_exec_asker_gone(struct gt_proc *exec, bool given_up);
+bool gt_execs_making(const struct shim *shim);
+void gt_execs_abandon(struct shim *shim);       /* those that are being made: before the runtime goes */
 struct gt_proc *gt_proc_find(struct shim *shim, const char *id, struct gt_error *err);
 int gt_proc_signal(struct gt_proc *proc, int signo, struct gt_error *err);
 void gt_exec_acknowledged(struct shim *shim, const char *id);
@@ -186,6 +195,7 @@ void gt_execs_end(struct shim *shim);           /* the container has ended, and 
 /* ---- exit.c ---- */
 void gt_exit_watch(struct shim *shim);          /* strays and the OOM killer */
 void gt_init_exited(struct gt_source *source, uint32_t events);
+void gt_reap_strays(struct shim *shim);         /* children that are nobody's; not while an exec is made, which may be one of them */
 void gt_exit_tick(struct shim *shim);
 void gt_exit_look(struct shim *shim);           /* after each round */
 /* What waitid() says as Docker's exit code. */

@@ -1,7 +1,10 @@
 """kill -9 of the daemon in the middle of each life-cycle step: nothing lost, nothing leaked. How, tells crash.py."""
 
+import http.client
 import io
+import json
 import os
+import random
 import signal
 import tarfile
 import threading
@@ -431,3 +434,92 @@ def test_many_clients_one_winner(fresh_daemon):
     assert names.count(201) == 1 and names.count(409) == 15, names
     d.remove_everything()
     assert d.audit() == []
+
+
+# ---- many at once, and the daemon dies again and again ----
+
+class Client(threading.Thread):
+    """Does this and that to a few containers, as chance has it, whatever the daemon does."""
+
+    def __init__(self, daemon, number, over):
+        super().__init__()
+        self.daemon, self.number, self.over, self.chance = daemon, number, over, random.Random(number)
+        self.failures = []
+
+    def ask(self, method, path, body=None):
+        try:
+            response = self.daemon.api(method, path, body, timeout=30)
+        except (OSError, http.client.HTTPException):
+            time.sleep(0.02)
+            return None
+        if response.status >= 500:
+            self.failures.append((method, path, response.status, response.body))
+        return response
+
+    def one(self, name):
+        chance = self.chance
+        match chance.choice(["create", "create", "start", "start", "stop", "restart", "kill", "pause", "unpause", "rename", "remove", "force",
+                             "exec", "update", "connect", "commit"]):
+            case "create":
+                self.ask("POST", f"/containers/create?name={name}", {
+                    "Image": IMAGE, "Cmd": chance.choice([["true"], ["sleep", "1000"], ["sh", "-c", "sleep 0.1; exit 3"]]),
+                    "Volumes": {"/v": {}} if chance.random() < 0.3 else {},
+                    "HostConfig": {"AutoRemove": chance.random() < 0.3, "NetworkMode": chance.choice(["bridge", "none"]), "Memory": 64 << 20}})
+            case "stop" | "restart" as verb:
+                self.ask("POST", f"/containers/{name}/{verb}?t=0")
+            case "rename":
+                self.ask("POST", f"/containers/{name}/rename?name=storm{chance.randrange(6)}")
+            case "remove":
+                self.ask("DELETE", f"/containers/{name}?v=1")
+            case "force":
+                self.ask("DELETE", f"/containers/{name}?force=1&v=1")
+            case "exec":
+                made = self.ask("POST", f"/containers/{name}/exec", {"Cmd": ["true"]})
+                if made and made.status == 201:
+                    self.ask("POST", f"/exec/{json.loads(made.body)['Id']}/start", {"Detach": True})
+            case "update":
+                self.ask("POST", f"/containers/{name}/update", {"Memory": chance.choice([32, 64, 128]) << 20})
+            case "connect":
+                network = f"storm{self.number % 2}"
+                self.ask("POST", "/networks/create", {"Name": network})
+                self.ask("POST", f"/networks/{network}/connect", {"Container": name})
+                self.ask("POST", f"/networks/{network}/disconnect", {"Container": name})
+                self.ask("DELETE", f"/networks/{network}")
+            case "commit":
+                self.ask("POST", f"/commit?container={name}&repo=crash/storm&tag={self.number}", {})
+            case verb:
+                self.ask("POST", f"/containers/{name}/{verb}")
+
+    def run(self):
+        while not self.over.is_set():
+            self.one(f"storm{self.chance.randrange(6)}")
+
+
+def test_a_storm_of_clients_and_deaths(fresh_daemon):
+    d = fresh_daemon.start()
+    over = threading.Event()
+    clients = [Client(d, number, over) for number in range(8)]
+    chance = random.Random(0)
+    for client in clients:
+        client.start()
+    try:
+        for _ in range(10):
+            time.sleep(0.1 + chance.random() * 0.5)
+            d.restart(crash=True)
+    finally:
+        over.set()
+        for client in clients:
+            client.join()
+    assert [failure for client in clients for failure in client.failures] == []
+    for container in d.json("GET", "/containers/json?all=1"):
+        assert container["State"] in ("created", "running", "paused", "exited"), container
+    d.remove_everything()
+    assert d.audit() == []
+    for image in d.json("GET", "/images/json"):
+        if image["RepoTags"] != [IMAGE + ":latest"]:
+            d.api("DELETE", f"/images/{image['Id']}?force=1")
+    (image,) = d.json("GET", "/images/json?all=1")
+    assert d.json("GET", "/system/df")["LayersSize"] == image["Size"]
+    assert not d.json("GET", "/volumes")["Volumes"]
+    for line in d.log().splitlines():
+        assert "could not be loaded" not in line and "in use by another" not in line, line

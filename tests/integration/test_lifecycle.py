@@ -235,6 +235,40 @@ def test_exec(daemon):
     assert daemon.docker("exec", "nobody-there", "true", check=False).code == 1
 
 
+def test_an_exec_that_cannot_go_on_holds_up_nothing_else(daemon):
+    """In a frozen container an exec stands still. What else is asked of the container is done meanwhile."""
+    cid = daemon.docker("run", "-d", "--name", "c1", IMAGE, "sh", "-c", "while true; do echo tick; sleep 0.05; done").out.strip()
+    def freeze(on):
+        for path in daemon.cgroups():
+            for name, words in (("freezer.state", ("THAWED", "FROZEN")), ("cgroup.freeze", "01")):
+                if path.endswith(cid) and os.path.exists(f"{path}/{name}"):
+                    with open(f"{path}/{name}", "w") as f:
+                        f.write(words[on])
+    freeze(True)
+    late = daemon.popen("docker", "exec", "c1", "echo", "late")
+    never = daemon.popen("docker", "exec", "c1", "touch", "/never")
+    time.sleep(0.5)
+    begin = time.monotonic()
+    attached = daemon.popen("docker", "attach", "--no-stdin", "c1")
+    daemon.api("POST", "/containers/c1/resize?h=1&w=1")
+    daemon.docker("kill", "-s", "CONT", "c1")
+    wait_until(lambda: "/c1/attach" in daemon.log(), what="the attached client")
+    daemon.restart(crash=True)
+    assert daemon.state("c1") == "running"
+    assert time.monotonic() - begin < 5
+    never.kill()
+    never.communicate()
+    freeze(False)
+    assert late.communicate(timeout=10)[0] == b"late\n"
+    assert attached.stdout.readline() == b"tick\n"
+    assert daemon.docker("exec", "c1", "echo", "x").out == "x\n"
+    freeze(True)
+    begin = time.monotonic()
+    daemon.docker("rm", "-f", "c1")
+    assert time.monotonic() - begin < 5
+    attached.communicate(timeout=10)
+
+
 def test_exec_on_a_terminal(daemon):
     daemon.docker("run", "-d", "--name", "c1", IMAGE, "sleep", "100")
     terminal = daemon.terminal("docker", "exec", "-it", "c1", "sh")
