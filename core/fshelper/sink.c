@@ -126,7 +126,7 @@ static int open_or_make(struct fs_sink *sink, const char *path, struct gt_error 
 		return open_error(errno, path, err);
 	AUTO_FREE char *copy = gt_xstrdup(path);
 	AUTO_CLOSE int at = fs_open(sink->root, "", O_PATH | O_DIRECTORY);
-	for (char *from = copy, *end = copy; at >= 0 && end; from = end + 1) {
+	for (char *from = copy, *end = copy; at >= 0 && end; from = end ? end + 1 : NULL) {
 		end = strchr(from, '/');
 		if (end)
 			*end = '\0';

@@ -210,12 +210,13 @@ void gt_reference_free(struct gt_reference *reference)
 	*reference = (struct gt_reference){ 0 };
 }
 
+/* What a reader takes for granted is left out, unless the rest would then be read as something else: "docker.io/a.b/c" is not "a.b/c". */
 static void add_repository(const struct gt_reference *reference, struct gt_buf *out)
 {
-	const char *path = reference->path;
-	if (strcmp(reference->domain, DEFAULT_DOMAIN) != 0)
+	const char *path = reference->path, *slash = strchr(path, '/');
+	if (strcmp(reference->domain, DEFAULT_DOMAIN) != 0 || (slash && looks_like_domain(path, (size_t)(slash - path))))
 		gt_buf_printf(out, "%s/", reference->domain);
-	else if (strncmp(path, OFFICIAL, sizeof OFFICIAL - 1) == 0 && !strchr(path + sizeof OFFICIAL - 1, '/'))
+	else if (strncmp(path, OFFICIAL, sizeof OFFICIAL - 1) == 0 && !strchr(path + sizeof OFFICIAL - 1, '/') && !gt_is_id(path + sizeof OFFICIAL - 1))
 		path += sizeof OFFICIAL - 1;
 	gt_buf_str(out, path);
 }
