@@ -5,6 +5,8 @@
 #   make unit | integration    one of them
 #   make BUILD=build/asan SAN=address,undefined     a sanitizer build (also SAN=thread)
 #   make install DESTDIR= PREFIX=/usr/local         and uninstall
+#   make tsan                  unit tests with ThreadSanitizer
+#   make fuzz                  libFuzzer targets, FUZZ_SECONDS (10) each
 #   make lint                  clang-tidy and cppcheck
 
 VERSION := 0.1.0
@@ -135,6 +137,22 @@ unit: all $(UNIT_TESTS) $(TEST_PLUGINS)
 integration: all
 	@GT_BUILD=$(abspath $(BUILD)) /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/integration $(PYTEST_ARGS)
 test: unit integration
+# Threads: the unit tests with ThreadSanitizer.
+tsan:
+	@$(MAKE) BUILD=build/tsan SAN=thread unit
+
+# ---- fuzzing: clang's libFuzzer; FUZZ_SECONDS for each target, FUZZ="json load" for some ----
+FUZZ ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_PROGRAMS = $(FUZZ:%=$(BUILD)/fuzz/%)
+comma := ,
+FUZZ_LINK_load := -Wl,--wrap=layers_acquire,--wrap=image_register,--wrap=image_tag_hex
+$(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(ARCHIVES)
+	$(link) -fsanitize=fuzzer $(FUZZ_LINK_$*) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
+		$(filter-out -Wl$(comma)%,$(DAEMON_LIBS)) -lsmartcols -lhttp_parser -lcap
+fuzz:
+	@$(MAKE) BUILD=build/fuzz CC=clang SAN=fuzzer-no-link,address,undefined fuzz-run
+fuzz-run: $(FUZZ_PROGRAMS)
+	@scripts/fuzz $(FUZZ_PROGRAMS)
 
 # ---- lint ----
 LINT_SRC = $(foreach m,$(MODULES) shim fshelper init daemon,$(call src_of,$(m))) $(CLI_SRC) $(wildcard plugins/*/*.c)
@@ -174,4 +192,4 @@ clean:
 	rm -rf $(BUILD)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all unit integration test lint install uninstall clean
+.PHONY: all unit integration test tsan fuzz fuzz-run lint install uninstall clean

@@ -22,7 +22,7 @@ void gt_buf_add(struct gt_buf *buf, const void *bytes, size_t len);
 void gt_buf_str(struct gt_buf *buf, const char *text);
 void gt_buf_char(struct gt_buf *buf, char c);
 void gt_buf_printf(struct gt_buf *buf, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void gt_buf_vprintf(struct gt_buf *buf, const char *fmt, va_list ap);
+void gt_buf_vprintf(struct gt_buf *buf, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 
 /* Makes room for `extra` more bytes and returns where they go; follow with
  * buf->len += written. */

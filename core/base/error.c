@@ -1,3 +1,4 @@
+#define GT_ERROR_C
 #include "base/error.h"
 
 #include <errno.h>
@@ -36,6 +37,7 @@ static void trim_utf8(char *text, size_t size, int wanted)
 		text[len - 1 - back] = '\0';
 }
 
+static void fill(struct gt_error *err, enum gt_kind kind, int errnum, const char *fmt, va_list ap) __attribute__((format(printf, 4, 0)));
 static void fill(struct gt_error *err, enum gt_kind kind, int errnum, const char *fmt, va_list ap)
 {
 	err->kind = kind;

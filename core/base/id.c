@@ -49,7 +49,7 @@ bool gt_is_name(const char *text)
 	if (!isascii((unsigned char)text[0]) || !isalnum((unsigned char)text[0]))
 		return false;
 	size_t len = 1;
-	for (; text[len] && len <= 255; len++) {
+	for (; len <= 255 && text[len]; len++) {
 		unsigned char c = (unsigned char)text[len];
 		if (!isascii(c) || (!isalnum(c) && c != '_' && c != '.' && c != '-'))
 			return false;

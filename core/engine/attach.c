@@ -163,7 +163,8 @@ static int attach_live(struct gt_attach *attach, int fd, struct gt_error *err)
 	const struct gt_attach_query *query = &attach->query;
 	struct gt_waiting_attach *waiting = gt_xcalloc(1, sizeof *waiting);
 	*waiting = (struct gt_waiting_attach){ .fd = fcntl(fd, F_DUPFD_CLOEXEC, 0), .stdin = query->stdin && ctr->config.open_stdin,
-					       .stdout = query->stdout, .stderr = query->stderr, .mux = !ctr->config.tty && !query->raw, .keys = take(attach->keys) };
+					       .stdout = query->stdout, .stderr = query->stderr, .mux = !ctr->config.tty && !query->raw };
+	waiting->keys = take(attach->keys);
 	int rc = waiting->fd < 0 ? gt_fail_errno(err, errno, "keep a client's socket") : 0;
 	pthread_mutex_lock(&ctr->lock);
 	struct gt_shim *shim = ctr->status == GT_RUNNING || ctr->status == GT_PAUSED ? ctr->shim : NULL;

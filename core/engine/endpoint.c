@@ -211,7 +211,7 @@ static int reserve_networks(struct gt_container *ctr, const char *mode, const js
 {
 	const char *key;
 	json_t *settings;
-	struct nature nature;
+	struct nature nature = { 0 };
 	const json_t *own = NULL;
 	if (look_up(ctr->engine, mode, &nature, NULL)) {
 		json_object_foreach((json_t *)configs, key, settings) {

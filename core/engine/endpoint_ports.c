@@ -304,13 +304,17 @@ void ports_of_json(const json_t *published, struct gantry_port **list, size_t *c
 
 /* ---- publish ---- */
 
+static void free_wishes(struct wishes *wishes)
+{
+	free(wishes->items);
+}
+
 int ports_publish(struct gt_driver *driver, const struct gantry_endpoint *endpoint, const struct gt_container *ctr, const char *default_host_ip,
 		  json_t **published, struct gt_error *err)
 {
-	struct wishes wishes = { 0 };
+	__attribute__((cleanup(free_wishes))) struct wishes wishes = { 0 };
 	bool chosen = false;
 	int rc = gather(ctr, endpoint, default_host_ip, &wishes, err);
-	AUTO_FREE struct wish *items = wishes.items;
 	if (rc < 0 || wishes.count == 0)
 		return rc;
 	if (!(gt_driver_capabilities(driver) & GANTRY_NET_PUBLISH))

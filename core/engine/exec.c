@@ -98,7 +98,7 @@ static void let_go(struct gt_exec *exec)
 {
 	if (exec->timer && gt_timer_cancel(exec->ctr->engine, exec->timer))
 		exec_put(exec);
-	exec_put(exec);
+	exec_put(exec); // NOLINT(clang-analyzer-unix.Malloc): two references, two puts
 }
 
 static void forget(struct gt_exec *exec)

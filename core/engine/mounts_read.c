@@ -112,14 +112,15 @@ int mount_read_bind(const char *text, const char *volume_driver, struct mount_wi
 {
 	struct gt_container_mount *mount = &wish->mount;
 	AUTO_FREE char *copy = gt_xstrdup(text);
-	char *rest = copy, *parts[3] = { 0 }, *part;
+	char *rest = copy, *parts[3] = { 0 };
 	size_t count = 0;
 	*wish = (struct mount_wish){ .mount = { .rw = true, .tmpfs_size = -1, .tmpfs_mode = -1 } };
-	while ((part = strsep(&rest, ":")) != NULL) {
+	do {
+		char *part = strsep(&rest, ":");
 		if (count == 3 || !*part)
 			return gt_fail(err, GT_INVALID, "invalid volume specification: '%.255s'", text);
 		parts[count++] = part;
-	}
+	} while (rest);
 	if (count == 1)
 		return mount_read_volume(parts[0], volume_driver, wish, err);
 	bool bind = parts[0][0] == '/';

@@ -34,7 +34,7 @@ struct gt_seccomp_cache {
 
 const char *gt_seccomp_default(size_t *len)
 {
-	*len = (size_t)(gt_seccomp_default_end - gt_seccomp_default_begin);
+	*len = (uintptr_t)gt_seccomp_default_end - (uintptr_t)gt_seccomp_default_begin; /* two symbols, but one object */
 	return gt_seccomp_default_begin;
 }
 

@@ -299,10 +299,10 @@ static int make_link(struct fs_sink *sink, struct fs_entry *item, int dirfd, con
 	return gt_fail_errno(err, errno, "link %.200s to %.200s", item->path, target);
 }
 
-static int try_special(struct fs_entry *item, int dirfd, const char *name)
+static int try_special(struct fs_entry *item, unsigned type, int dirfd, const char *name)
 {
 	mode_t mode = archive_entry_perm(item->entry) & 0777;
-	switch (archive_entry_filetype(item->entry)) {
+	switch (type) {
 	case AE_IFLNK:
 		return symlinkat(item->link, dirfd, name);
 	case AE_IFCHR:
@@ -319,16 +319,17 @@ static int try_special(struct fs_entry *item, int dirfd, const char *name)
 
 static int make_special(struct fs_sink *sink, struct fs_entry *item, int dirfd, const char *name, struct gt_error *err)
 {
-	if (archive_entry_filetype(item->entry) == AE_IFLNK && (!item->link || !item->link[0] || strlen(item->link) >= FS_PATH_MAX))
+	unsigned type = archive_entry_filetype(item->entry);
+	if (type == AE_IFLNK && (!item->link || !item->link[0] || strlen(item->link) >= FS_PATH_MAX))
 		return gt_fail(err, GT_INVALID, "%.200s: a link without target, or with one longer than %d bytes", item->path,
 			       FS_PATH_MAX - 1);
-	int rc = try_special(item, dirfd, name);
+	int rc = try_special(item, type, dirfd, name);
 	if (rc < 0 && errno == EEXIST) {
 		if (fs_sink_clear(sink, dirfd, name, item->path, err) < 0)
 			return -1;
 		if ((dirfd = fs_sink_parent(sink, item->path, &name, err)) < 0)
 			return -1;
-		rc = try_special(item, dirfd, name);
+		rc = try_special(item, type, dirfd, name);
 	}
 	if (rc < 0)
 		return gt_fail_errno(err, errno, "make %.200s", item->path);

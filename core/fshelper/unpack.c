@@ -291,7 +291,7 @@ static int take_entry(struct fs_sink *sink, struct tee *tee, struct archive *arc
 			return rc < 0 ? -1 : 0;
 	}
 	int64_t size = archive_entry_size(entry);
-	bool content = sink->recipe && archive_entry_filetype(entry) == AE_IFREG && !item.link && size > 0 &&
+	bool content = tee && sink->recipe && archive_entry_filetype(entry) == AE_IFREG && !item.link && size > 0 &&
 		       archive_entry_sparse_count(entry) == 0;
 	if (content) {
 		tee->content_from = data_at;

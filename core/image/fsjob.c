@@ -71,7 +71,8 @@ static int read_reply(struct fs_job *job, struct gt_buf *text, void (*tick)(void
 		if (ready < 0 && errno == EINTR)
 			continue;
 		if (ready == 0) {
-			tick(arg);
+			if (tick)
+				tick(arg);
 			continue;
 		}
 		char *end = gt_buf_reserve(text, 4096);

@@ -323,8 +323,9 @@ static int tag_key(const char *repo, const char *tag, char **key, struct gt_erro
 	} else if (tag && tag[0]) {
 		AUTO_FREE char *text = gt_xasprintf("%s/%s:%s", reference.domain, reference.path, tag);
 		struct gt_reference full;
-		rc = gt_reference_parse(text, &full, err);
-		if (rc == 0) {
+		if (gt_reference_parse(text, &full, err) < 0) {
+			rc = -1;
+		} else {
 			*key = reference_key(&full);
 			gt_reference_free(&full);
 		}

@@ -147,7 +147,7 @@ json_t *gt_image_history(struct gt_images *images, const char *name, struct gt_e
 	struct image *image = image_lookup(images, name, err);
 	if (!image)
 		return NULL;
-	int64_t sizes[MAX_LAYERS];
+	int64_t sizes[MAX_LAYERS] = { 0 };
 	size_t layers = layer_sizes(image, sizes), used = 0;
 	json_t *steps = gt_json_get(image->document, "history"), *list = json_array();
 	for (size_t i = 0; i < json_array_size(steps); i++) {

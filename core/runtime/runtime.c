@@ -267,7 +267,8 @@ int gt_runtime_start(struct gt_runtime *runtime, struct gt_process *process, str
 		return gt_fail_errno(err, errno, "keep the container's pidfd");
 	if (runtime->console >= 0)
 		fcntl(runtime->console, F_SETFL, fcntl(runtime->console, F_GETFL) | O_NONBLOCK);
-	*process = (struct gt_process){ .pid = runtime->pid, .pidfd = pidfd, .console = take_fd(runtime->console) };
+	int console = take_fd(runtime->console);
+	*process = (struct gt_process){ .pid = runtime->pid, .pidfd = pidfd, .console = console };
 	return 0;
 }
 

@@ -216,6 +216,17 @@ void read_log(const struct place *place, struct gt_buf *out)
 	}
 }
 
+void await_log(const struct place *place, const char *text)
+{
+	for (int i = 0; i < 1500; i++) {
+		AUTO_BUF struct gt_buf log = { 0 };
+		if (gt_read_file(AT_FDCWD, place->log, 1u << 28, &log, NULL) == 0 && log.data && strstr(log.data, text))
+			return;
+		usleep(10000);
+	}
+	fail_msg("\"%s\" did not come into the log within 15 s", text);
+}
+
 int shim_exec(struct gt_shim *shim, const char *id, const char *script, bool tty, bool in, int *client)
 {
 	int pair[2] = { -1, -1 };

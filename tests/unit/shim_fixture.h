@@ -48,4 +48,6 @@ int shim_exec(struct gt_shim *shim, const char *id, const char *script, bool tty
 void read_client(int fd, const char *stop, struct gt_buf *out); /* until the shim closes, or until `stop` has come */
 void say(int fd, const char *text);
 void read_log(const struct place *place, struct gt_buf *out);   /* text of all records */
+/* Until the log's bytes hold text; at most 15 s. */
+void await_log(const struct place *place, const char *text);
 bool file_exists(const char *dir, const char *name);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -812,6 +813,7 @@ static void a_killed_load_leaves_nothing(void **state)
 	docker_archive(&archive, layers, 2, "half:1", id);
 	free_layers(layers);
 	fixture_close(fixture);
+	assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
 	for (int delay = 0; delay < 30; delay += 3) {
 		pid_t pid = fork();
 		if (pid == 0) {
@@ -823,7 +825,8 @@ static void a_killed_load_leaves_nothing(void **state)
 		kill(pid, SIGKILL);
 		int status;
 		waitpid(pid, &status, 0);
-		usleep(20000); /* its helper dies with it */
+		while (waitpid(-1, NULL, 0) > 0) /* its helpers die with it */
+			;
 		fixture_open(fixture);
 		if (gt_images_count(fixture->images) == 0) {
 			assert_nothing_left(fixture);
@@ -835,6 +838,7 @@ static void a_killed_load_leaves_nothing(void **state)
 		}
 		fixture_close(fixture);
 	}
+	prctl(PR_SET_CHILD_SUBREAPER, 0);
 	fixture_open(fixture);
 }
 
