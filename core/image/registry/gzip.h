@@ -1,7 +1,8 @@
 /*
  * gzip.h - private to core/image/registry: gzip by several threads, as a stream that is pulled.
  *
- * The same bytes give the same gzip whatever the number of threads: blocks of a fixed size are compressed each on its own. Blocks in flight are
+ * ISA-L compresses. The same bytes give the same gzip whatever the number of threads (on one kind of processor): blocks of a fixed size are
+ * compressed each on its own. Blocks in flight are
  * bounded, so a slow taker slows the source.
  */
 #pragma once
