@@ -262,7 +262,7 @@ static int send_build(struct cli *cli, const struct args *args, struct context *
 	struct gt_strings headers = { 0 };
 	if (build_url(&url, args, context->dockerfile, remote, err) < 0)
 		return -1;
-	AUTO_FREE char *auths = config_all_auths(cli, NULL);
+	AUTO_FREE char *auths = credentials_all_header(cli, NULL);
 	AUTO_FREE char *line = auths ? gt_xasprintf("X-Registry-Config: %s", auths) : NULL;
 	if (line)
 		gt_strings_add(&headers, line);

@@ -68,9 +68,14 @@ json_t *jmap(const struct gt_strings *list);                    /* "k=v" lines t
 /* ---- config.c ---- */
 json_t *config_load(struct cli *cli, struct gt_error *err);     /* borrowed; an empty object where there is no file */
 int config_save(struct cli *cli, struct gt_error *err);
-/* Credentials of a registry as the X-Registry-Auth header's value; NULL where there are none. Caller frees. */
-char *config_registry_auth(struct cli *cli, const char *reference, struct gt_error *err);
-/* All of them, for X-Registry-Config. Caller frees; NULL where there are none. */
-char *config_all_auths(struct cli *cli, struct gt_error *err);
 /* The registry a reference names: "docker.io" -> "https://index.docker.io/v1/". Caller frees. */
 char *registry_of(const char *reference);
+
+/* ---- credentials.c ---- */
+/* What is known for a reference's registry, as the X-Registry-Auth header's value. Caller frees; NULL without an error where nothing is. */
+char *credentials_header(struct cli *cli, const char *reference, struct gt_error *err);
+/* All that is known, for X-Registry-Config. */
+char *credentials_all_header(struct cli *cli, struct gt_error *err);
+/* token "": none. */
+int credentials_store(struct cli *cli, const char *server, const char *user, const char *password, const char *token, struct gt_error *err);
+int credentials_erase(struct cli *cli, const char *server, bool *was, struct gt_error *err);

@@ -1,5 +1,5 @@
 /*
- * config.c - the user's config.json, shared with Docker's command line: credentials of registries, detach keys.
+ * config.c - the user's config.json, shared with Docker's command line: credentials of registries (credentials.c), formats, detach keys.
  *
  * Read when first wanted; written whole (login, logout). Secrets stay base64 in the file, as Docker keeps them where
  * no credential helper is set; the file is made 0600.
@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/base64.h"
 #include "base/fd.h"
 #include "cli.h"
 
@@ -53,60 +52,4 @@ char *registry_of(const char *reference)
 			return take(host);
 	}
 	return gt_xstrdup("https://index.docker.io/v1/");
-}
-
-/* {"auth": base64 of "user:password", "identitytoken": ...} as {"username", "password", "serveraddress", ...}. */
-static json_t *credentials(const json_t *entry, const char *server)
-{
-	json_t *out = json_object();
-	AUTO_BUF struct gt_buf pair = { 0 };
-	const char *auth = js(entry, "auth");
-	if (*auth && gt_base64_decode(auth, &pair) == 0 && pair.len > 0) {
-		char *colon = strchr(pair.data, ':');
-		if (colon) {
-			*colon = '\0';
-			jset_str(out, "username", pair.data);
-			jset_str(out, "password", colon + 1);
-		}
-	} else {
-		jset_str(out, "username", js(entry, "username"));
-		jset_str(out, "password", js(entry, "password"));
-	}
-	jset_str(out, "identitytoken", js(entry, "identitytoken"));
-	jset_str(out, "serveraddress", server);
-	return out;
-}
-
-char *config_registry_auth(struct cli *cli, const char *reference, struct gt_error *err)
-{
-	const json_t *config = config_load(cli, err);
-	if (!config)
-		return NULL;
-	AUTO_FREE char *registry = registry_of(reference);
-	AUTO_FREE char *https = gt_xasprintf("https://%s", registry);
-	const json_t *entry = jo(jo(config, "auths"), registry);
-	if (!entry)
-		entry = jo(jo(config, "auths"), https);
-	if (!entry)
-		return NULL;
-	AUTO_JSON json_t *plain = credentials(entry, registry);
-	AUTO_FREE char *text = json_dumps(plain, JSON_COMPACT);
-	return gt_base64_encode(text, strlen(text), true);
-}
-
-char *config_all_auths(struct cli *cli, struct gt_error *err)
-{
-	const json_t *config = config_load(cli, err);
-	json_t *auths = config ? jo(config, "auths") : NULL;
-	if (json_object_size(auths) == 0)
-		return NULL;
-	AUTO_JSON json_t *all = json_object();
-	const char *server;
-	json_t *entry;
-	json_object_foreach(auths, server, entry)
-	{
-		json_object_set_new(all, server, credentials(entry, server));
-	}
-	AUTO_FREE char *text = json_dumps(all, JSON_COMPACT);
-	return gt_base64_encode(text, strlen(text), true);
 }

@@ -339,7 +339,7 @@ int command_image_prune(struct cli *cli, struct args *args, struct gt_error *err
 static int add_auth(struct cli *cli, const char *reference, struct gt_strings *headers, struct gt_error *err)
 {
 	gt_error_clear(err);
-	AUTO_FREE char *auth = config_registry_auth(cli, reference, err);
+	AUTO_FREE char *auth = credentials_header(cli, reference, err);
 	if (!auth)
 		return err && err->kind ? -1 : 0;
 	AUTO_FREE char *line = gt_xasprintf("X-Registry-Auth: %s", auth);

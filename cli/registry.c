@@ -1,12 +1,11 @@
 /*
- * registry.c - login, logout, search.
+ * registry.c - login, logout, search; what is kept of a login is credentials.c's.
  */
 #include <stdint.h>
 #include <string.h>
 #include <termios.h>
 
 #include "api.h"
-#include "base/base64.h"
 #include "humanize.h"
 #include "list.h"
 #include "other.h"
@@ -79,33 +78,19 @@ static int get_credentials(const struct args *args, char **user, char **password
 	return *password ? 0 : -1;
 }
 
-static int remember(struct cli *cli, const char *server, const char *user, const char *password, const char *token,
-		    struct gt_error *err)
+/* "https://host/v2/" is known as "host"; Docker Hub by its old URL. */
+static char *server_name(const struct args *args)
 {
-	json_t *config = config_load(cli, err);
-	if (!config)
-		return -1;
-	if (*js(config, "credsStore"))
-		return gt_fail(err, GT_UNSUPPORTED,
-			       "credential helpers (credsStore in %s/config.json) are not supported: remove the key",
-			       cli->config_dir);
-	json_t *auths = jo(config, "auths");
-	if (!auths) {
-		auths = json_object();
-		json_object_set_new(config, "auths", auths);
-	}
-	AUTO_FREE char *pair = gt_xasprintf("%s:%s", user, *token ? "" : password);
-	AUTO_FREE char *encoded = gt_base64_encode(pair, strlen(pair), false);
-	json_t *entry = json_pack("{s:s}", "auth", encoded);
-	jset_str(entry, "identitytoken", token);
-	json_object_set_new(auths, server, entry);
-	return config_save(cli, err);
+	const char *given = args->count ? args->operands[0] : DEFAULT_REGISTRY, *from = strstr(given, "://");
+	from = from ? from + 3 : given;
+	AUTO_FREE char *host = gt_xstrndup(from, strcspn(from, "/"));
+	bool hub = strcmp(host, "docker.io") == 0 || strcmp(host, "index.docker.io") == 0 || strcmp(host, "registry-1.docker.io") == 0;
+	return hub ? gt_xstrdup(DEFAULT_REGISTRY) : take(host);
 }
 
 int command_login(struct cli *cli, struct args *args, struct gt_error *err)
 {
-	const char *server = args->count ? args->operands[0] : DEFAULT_REGISTRY;
-	AUTO_FREE char *user = NULL, *password = NULL;
+	AUTO_FREE char *server = server_name(args), *user = NULL, *password = NULL;
 	AUTO_JSON json_t *answer = NULL;
 	if (get_credentials(args, &user, &password, err) < 0)
 		return -1;
@@ -114,7 +99,7 @@ int command_login(struct cli *cli, struct args *args, struct gt_error *err)
 		return gt_fail(err, GT_INVALID, "user name and password must be UTF-8");
 	if (api_call(cli, "POST", "/auth", body, &answer, err) < 0)
 		return -1;
-	if (remember(cli, server, user, password, js(answer, "IdentityToken"), err) < 0)
+	if (credentials_store(cli, server, user, password, js(answer, "IdentityToken"), err) < 0)
 		return -1;
 	puts(*js(answer, "Status") ? js(answer, "Status") : "Login Succeeded");
 	return 0;
@@ -122,16 +107,12 @@ int command_login(struct cli *cli, struct args *args, struct gt_error *err)
 
 int command_logout(struct cli *cli, struct args *args, struct gt_error *err)
 {
-	const char *server = args->count ? args->operands[0] : DEFAULT_REGISTRY;
-	const json_t *config = config_load(cli, err);
-	if (!config)
+	AUTO_FREE char *server = server_name(args);
+	bool was = false;
+	if (credentials_erase(cli, server, &was, err) < 0)
 		return -1;
-	if (json_object_del(jo(config, "auths"), server) < 0) {
-		printf("Not logged in to %s\n", server);
-		return 0;
-	}
-	printf("Removing login credentials for %s\n", server);
-	return config_save(cli, err);
+	printf(was ? "Removing login credentials for %s\n" : "Not logged in to %s\n", server);
+	return 0;
 }
 
 /* ---- search ---- */

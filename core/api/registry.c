@@ -82,6 +82,17 @@ HANDLER(serve_image_push)
 
 /* ---- questions ---- */
 
+static bool is_cancelled(void *arg)
+{
+	struct request *request = arg;
+	return atomic_load(&request->api->stopping) || req_client_gone(request);
+}
+
+static struct gt_progress cancellation(struct request *request)
+{
+	return (struct gt_progress){ .cancelled = is_cancelled, .arg = request };
+}
+
 HANDLER(serve_image_search)
 {
 	const struct query *query = &request->query;
@@ -94,12 +105,15 @@ HANDLER(serve_image_search)
 	if (query_int(query, "limit", &limit, err) < 0 || query_filters(query, &filters, err) < 0 ||
 	    header_json(request, "X-Registry-Auth", &auth, err) < 0)
 		return -1;
-	return answer_json(request, 200, gt_registry_search(gt_engine_images(request->api->engine), term, limit, filters, auth, err));
+	struct gt_progress progress = cancellation(request);
+	return answer_json(request, 200,
+			   gt_registry_search(gt_engine_images(request->api->engine), term, limit, filters, auth, &progress, err));
 }
 
 HANDLER(serve_auth)
 {
-	return answer_json(request, 200, gt_registry_login(gt_engine_images(request->api->engine), request->json, err));
+	struct gt_progress progress = cancellation(request);
+	return answer_json(request, 200, gt_registry_login(gt_engine_images(request->api->engine), request->json, &progress, err));
 }
 
 HANDLER(serve_distribution)
@@ -107,7 +121,9 @@ HANDLER(serve_distribution)
 	AUTO_JSON json_t *auth = NULL;
 	if (header_json(request, "X-Registry-Auth", &auth, err) < 0)
 		return -1;
-	return answer_json(request, 200, gt_registry_inspect(gt_engine_images(request->api->engine), req_segment(request, 0), auth, err));
+	struct gt_progress progress = cancellation(request);
+	return answer_json(request, 200,
+			   gt_registry_inspect(gt_engine_images(request->api->engine), req_segment(request, 0), auth, &progress, err));
 }
 
 HANDLER(serve_session)

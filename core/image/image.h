@@ -112,13 +112,15 @@ int gt_image_pull_all(struct gt_images *images, const char *repository, const ch
 		      struct gt_progress *progress, json_t **pulled, struct gt_error *err);
 /* name:tag, or every tag of name where it has none. */
 int gt_image_push(struct gt_images *images, const char *reference, const json_t *auth, struct gt_progress *progress, struct gt_error *err);
+/* Questions to registries; progress is asked for cancellation alone. */
 /* Whether the credentials are good for the registry at auth's serveraddress; Docker's answer to POST /auth. */
-json_t *gt_registry_login(struct gt_images *images, const json_t *auth, struct gt_error *err);
+json_t *gt_registry_login(struct gt_images *images, const json_t *auth, struct gt_progress *progress, struct gt_error *err);
 /* Docker's DistributionInspect of a reference. */
-json_t *gt_registry_inspect(struct gt_images *images, const char *reference, const json_t *auth, struct gt_error *err);
+json_t *gt_registry_inspect(struct gt_images *images, const char *reference, const json_t *auth, struct gt_progress *progress,
+			    struct gt_error *err);
 /* Docker's search results; term may begin with a registry. limit 0: the registry's. filters: is-official, is-automated, stars. */
 json_t *gt_registry_search(struct gt_images *images, const char *term, int64_t limit, const json_t *filters, const json_t *auth,
-			   struct gt_error *err);
+			   struct gt_progress *progress, struct gt_error *err);
 
 /* commit: seals a container's changes as a new layer on `parent` (image id, or NULL). */
 struct gt_image_commit {

@@ -204,6 +204,63 @@ def test_passwords(images, tmp_path):
         r.stop()
 
 
+HELPER = """#!/usr/bin/python3
+import json, os, sys
+path = os.environ["HOME"] + "/secrets.json"
+known = json.load(open(path)) if os.path.exists(path) else {}
+said = sys.stdin.read()
+verb = sys.argv[1]
+if verb == "store":
+    entry = json.loads(said)
+    known[entry["ServerURL"]] = [entry["Username"], entry["Secret"]]
+elif verb == "list":
+    print(json.dumps({server: user for server, (user, _) in known.items()}))
+elif said.strip() not in known:
+    print("credentials not found in native keychain")
+    sys.exit(1)
+elif verb == "get":
+    user, secret = known[said.strip()]
+    print(json.dumps({"ServerURL": said.strip(), "Username": user, "Secret": secret}))
+else:
+    del known[said.strip()]
+json.dump(known, open(path, "w"))
+"""
+
+
+@pytest.mark.parametrize("key", ["credsStore", "credHelpers"])
+def test_credential_helpers(images, fake, tmp_path, key):
+    helper = tmp_path / "docker-credential-testing"
+    helper.write_text(HELPER)
+    helper.chmod(0o755)
+    config = os.path.join(images.env["DOCKER_CONFIG"], "config.json")
+    os.makedirs(os.path.dirname(config), exist_ok=True)
+    with open(config, "w") as f:
+        json.dump({key: "testing" if key == "credsStore" else {fake.host: "testing"}}, f)
+    name = fake.add(Image([tree(0)]))
+    secret = "Basic " + base64.b64encode(b"me:secret").decode()
+    fake.hooks.append(lambda r: r.headers.get("Authorization") != secret and
+                      (r.error(401, "UNAUTHORIZED", WWW_Authenticate='Basic realm="x"'), True)[1])
+    before = dict(images.env)
+    missing = images.gantry("pull", name, check=False)
+    assert "docker-credential-testing" in missing.err and "not on PATH" in missing.err
+    images.env["PATH"] = f"{tmp_path}:{images.env['PATH']}"
+    try:
+        assert images.gantry("pull", name, check=False).code != 0
+        images.gantry("login", "-u", "me", "--password-stdin", "http://" + fake.host + "/", stdin="secret")
+        with open(config) as f:
+            kept = json.load(f)
+        assert kept["auths"] == {fake.host: {}}
+        images.gantry("pull", name)
+        assert "Removing login" in images.gantry("logout", fake.host).out
+        assert "Not logged in" in images.gantry("logout", fake.host).out
+        clean(images)
+        assert images.gantry("pull", name, check=False).code != 0
+    finally:
+        images.env.clear()
+        images.env.update(before)
+        os.unlink(config)
+
+
 def certificates(path, address):
     """A CA, a server certificate for the address, and a client certificate."""
     def openssl(*args):
@@ -815,6 +872,21 @@ def test_events(images, registry):
     images.docker("pull", name)
     out = images.docker("events", "--since", since, "--until", str(time.time() + 0.1), "--format", "{{.Action}} {{.Actor.ID}}").out
     assert f"push {name}" in out and f"pull {name}" in out
+
+
+def test_a_silent_registry_does_not_keep_the_daemon(fresh_daemon):
+    d = fresh_daemon.start()
+    fake = FakeRegistry(d)
+    fake.hooks.append(lambda request: time.sleep(30) or True)
+    clients = [d.popen(DOCKER_CLI, "pull", fake.host + "/a:1"),
+               d.popen("curl", "-s", "--unix-socket", d.socket, f"http://x/distribution/{fake.host}/a:1/json")]
+    wait_until(lambda: len(fake.requests) >= 2, 10, "both at the registry")
+    begin = time.monotonic()
+    d.stop()
+    assert time.monotonic() - begin < 5
+    for client in clients:
+        client.wait(10)
+    fake.close()
 
 
 def test_push_of_what_is_not_there(images, registry):

@@ -433,7 +433,8 @@ struct http_exchange *exchange_open(struct http_pool *pool, const struct http_re
 		if (exchange->head_done && exchange->reply.status >= 300)
 			break;
 	}
-	if (!exchange->head_done || exchange->failure.kind) {
+	bool cut = exchange->sending && exchange->finished && exchange->result != CURLE_OK && exchange->reply.status < 300;
+	if (!exchange->head_done || exchange->failure.kind || cut) {
 		failed(exchange, again, err);
 		exchange_close(exchange);
 		return NULL;

@@ -44,14 +44,14 @@ static int check_login(struct registry *registry, char **identity, struct gt_err
 	return exchange ? 0 : -1;
 }
 
-json_t *gt_registry_login(struct gt_images *images, const json_t *auth, struct gt_error *err)
+json_t *gt_registry_login(struct gt_images *images, const json_t *auth, struct gt_progress *progress, struct gt_error *err)
 {
 	const char *server = "";
 	AUTO_FREE char *domain = NULL;
 	AUTO_FREE char *identity = NULL;
 	if (gt_json_string(auth, "serveraddress", &server, err) < 0 || domain_of(server, &domain, err) < 0)
 		return NULL;
-	struct registry *registry = registry_open(images->config, domain, false, auth, NULL, err);
+	struct registry *registry = registry_open(images->config, domain, false, auth, progress, err);
 	if (!registry)
 		return NULL;
 	int rc = check_login(registry, &identity, err);
@@ -112,12 +112,13 @@ static json_t *inspect(struct registry *registry, const struct gt_reference *ref
 	return answer;
 }
 
-json_t *gt_registry_inspect(struct gt_images *images, const char *reference, const json_t *auth, struct gt_error *err)
+json_t *gt_registry_inspect(struct gt_images *images, const char *reference, const json_t *auth, struct gt_progress *progress,
+			    struct gt_error *err)
 {
 	struct gt_reference parsed;
 	if (gt_reference_parse(reference, &parsed, err) < 0)
 		return NULL;
-	struct registry *registry = registry_open(images->config, parsed.domain, false, auth, NULL, err);
+	struct registry *registry = registry_open(images->config, parsed.domain, false, auth, progress, err);
 	json_t *answer = registry ? inspect(registry, &parsed, err) : NULL;
 	registry_close(registry);
 	gt_reference_free(&parsed);
@@ -214,7 +215,7 @@ static json_t *search(struct registry *registry, const char *words, int64_t limi
 }
 
 json_t *gt_registry_search(struct gt_images *images, const char *term, int64_t limit, const json_t *filters, const json_t *auth,
-			   struct gt_error *err)
+			   struct gt_progress *progress, struct gt_error *err)
 {
 	const char *slash = strchr(term, '/');
 	AUTO_FREE char *first = gt_xstrndup(term, slash ? (size_t)(slash - term) : 0);
@@ -226,7 +227,7 @@ json_t *gt_registry_search(struct gt_images *images, const char *term, int64_t l
 		return gt_fail_null(err, GT_INVALID, "limit %lld is outside the range of [1, 100]", (long long)limit);
 	if (check_filters(filters, err) < 0 || domain_of(host ? first : "", &domain, err) < 0)
 		return NULL;
-	struct registry *registry = registry_open(images->config, domain, false, auth, NULL, err);
+	struct registry *registry = registry_open(images->config, domain, false, auth, progress, err);
 	json_t *list = registry ? search(registry, host ? slash + 1 : term, limit, filters, err) : NULL;
 	registry_close(registry);
 	return list;
