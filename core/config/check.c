@@ -93,9 +93,10 @@ static int check_ulimit(const char *value, struct gt_error *err)
 
 static int check_log_driver(const char *value, struct gt_error *err)
 {
-	if (strcmp(value, "json-file") == 0 || strcmp(value, "local") == 0 || strcmp(value, "none") == 0)
+	if (strcmp(value, "json-file") == 0 || strcmp(value, "local") == 0 || strcmp(value, "none") == 0 ||
+	    strcmp(value, "journald") == 0 || strcmp(value, "syslog") == 0)
 		return 0;
-	return gt_fail(err, GT_INVALID, "%s is not one of json-file, local, none", value);
+	return gt_fail(err, GT_INVALID, "%s is not one of json-file, local, journald, syslog, none", value);
 }
 
 /* ---- addresses ---- */

@@ -73,7 +73,7 @@ static const struct key KEYS[] = {
 	  "hosts that are reached without a proxy; empty: NO_PROXY of the daemon's environment; loopback addresses always are" },
 	{ "registry", "max_downloads", NUMBER, AT(max_downloads), "3", 1, 16, "layers of one pull that are fetched at a time" },
 
-	{ "log", "driver", TEXT, AT(log_driver), "json-file", 0, 0, "default log driver of containers: json-file, local, none" },
+	{ "log", "driver", TEXT, AT(log_driver), "json-file", 0, 0, "default log driver of containers: json-file, local, journald, syslog, none" },
 	{ "log", "max_size", SIZE, AT(log_max_size), "0", 0, INT64_MAX, "rotate a container's log at this size; 0: never" },
 	{ "log", "max_file", NUMBER, AT(log_max_file), "1", 1, 1000, "files kept of a rotated log" },
 

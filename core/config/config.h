@@ -59,7 +59,7 @@ struct gt_config {
 	int64_t max_downloads;          /* layers of one pull at a time */
 
 	/* [log] defaults of containers */
-	char *log_driver;               /* json-file, local, none */
+	char *log_driver;               /* json-file, local, journald, syslog, none */
 	int64_t log_max_size;           /* bytes; 0: no rotation */
 	int64_t log_max_file;
 

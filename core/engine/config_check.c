@@ -1,5 +1,5 @@
 /*
- * config_check.c - a create request against what this engine can do: names, logs, restarts, health. Nothing that is asked for is quietly left out.
+ * config_check.c - a create request against what this engine can do: names, restarts, health. Nothing that is asked for is quietly left out.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -63,14 +63,7 @@ static int check_hostname(const char *name, const char *what, struct gt_error *e
 	return 0;
 }
 
-/* ---- logs ---- */
-
-static int check_count(const char *driver, const char *name, const char *text, struct gt_error *err)
-{
-	char *end;
-	long value = strtol(text, &end, 10);
-	return *text && !*end && value >= 1 && value <= 1000 ? 0 : gt_fail(err, GT_INVALID, "log driver %s: %s=%.32s is not a number from 1 to 1000", driver, name, text);
-}
+/* ---- sizes ---- */
 
 /* As Docker reads sizes: a number, maybe with a fraction, then maybe a unit of 1024s: b, k, kb, kib, m ... p. */
 int gt_size_parse(const char *text, int64_t *bytes)
@@ -94,50 +87,6 @@ int gt_size_parse(const char *text, int64_t *bytes)
 	if (*rest || value > 9e18)
 		return -1;
 	*bytes = (int64_t)value;
-	return 0;
-}
-
-static int check_log_option(const char *driver, const char *name, const char *text, struct gt_error *err)
-{
-	int64_t size;
-	if (strcmp(driver, "none") == 0)
-		return gt_fail(err, GT_INVALID, "log driver none takes no options, so not %.64s", name);
-	if (strcmp(name, "max-size") == 0)
-		return strcmp(text, "-1") == 0 || (gt_size_parse(text, &size) == 0 && size > 0) ? 0 :
-			gt_fail(err, GT_INVALID, "log driver %s: max-size=%.32s is not a size like 10m", driver, text);
-	if (strcmp(name, "max-file") == 0)
-		return check_count(driver, name, text, err);
-	if (strcmp(name, "compress") == 0)
-		return strcmp(text, "true") == 0 || strcmp(text, "false") == 0 ? 0 :
-			gt_fail(err, GT_INVALID, "log driver %s: compress=%.32s is neither true nor false", driver, text);
-	return gt_fail(err, GT_UNSUPPORTED, "unknown log opt '%.64s' for %s log driver: it knows max-size, max-file and compress", name, driver);
-}
-
-static int check_log(struct gt_engine *engine, struct gt_host_config *host, struct gt_error *err)
-{
-	const struct gt_config *config = atomic_load(&engine->config);
-	const char *type = NULL, *name;
-	json_t *options = NULL, *value;
-	if (!json_is_object(host->log_config)) {
-		json_decref(host->log_config);
-		host->log_config = json_pack("{s:s s:{}}", "Type", "", "Config");
-	}
-	if (gt_json_string(host->log_config, "Type", &type, err) < 0 || gt_json_object(host->log_config, "Config", &options, err) < 0)
-		return -1;
-	if (!type || !type[0]) {
-		type = config->log_driver;
-		json_object_set_new(host->log_config, "Type", json_string(type));
-	}
-	if (!options)
-		json_object_set_new(host->log_config, "Config", json_object());
-	if (strcmp(type, "json-file") && strcmp(type, "local") && strcmp(type, "none"))
-		return gt_fail(err, GT_INVALID, "logger: no log driver named '%.64s' is registered: there are json-file, local and none", type);
-	if (check_object_of_strings("LogConfig.Config", options, err) < 0)
-		return -1;
-	json_object_foreach(options, name, value) {
-		if (check_log_option(type, name, json_string_value(value), err) < 0)
-			return -1;
-	}
 	return 0;
 }
 
@@ -256,7 +205,7 @@ int config_check(struct gt_engine *engine, struct gt_container_config *config, j
 	int signo;
 	if (check_lists(config, err) < 0 || check_env(&config->env, err) < 0 || check_hostname(config->hostname, "Hostname", err) < 0 ||
 	    check_hostname(config->domainname, "Domainname", err) < 0 || check_unsupported(&config->host, err) < 0 ||
-	    check_log(engine, &config->host, err) < 0 || config_check_restart(&config->host, err) < 0 || check_auto_remove(&config->host, err) < 0 ||
+	    config_check_log(engine, &config->host, err) < 0 || config_check_restart(&config->host, err) < 0 || check_auto_remove(&config->host, err) < 0 ||
 	    check_health(config->healthcheck, err) < 0 || config_check_resources(&config->host, warnings, err) < 0 ||
 	    config_check_security(config, err) < 0)
 		return -1;

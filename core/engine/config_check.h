@@ -9,6 +9,8 @@
 int config_check(struct gt_engine *engine, struct gt_container_config *config, json_t *warnings, struct gt_error *err);
 /* Memory, CPUs, pids, block I/O; also of an update. */
 int config_check_resources(struct gt_host_config *host, json_t *warnings, struct gt_error *err);
+/* log_config.c: LogConfig, whose default is filled in. */
+int config_check_log(struct gt_engine *engine, struct gt_host_config *host, struct gt_error *err);
 int config_check_restart(const struct gt_host_config *host, struct gt_error *err);
 /* Capabilities, security options, sysctls, devices, namespaces. */
 int config_check_security(const struct gt_container_config *config, struct gt_error *err);

@@ -113,15 +113,6 @@ static int fill_command(struct gt_container *ctr, struct gt_error *err)
 	return ctr->path ? 0 : gt_fail(err, GT_INVALID, "no command specified");
 }
 
-static void fill_log_path(struct gt_container *ctr)
-{
-	const char *driver = json_string_value(gt_json_get(ctr->config.host.log_config, "Type"));
-	if (strcmp(driver, "json-file") == 0)
-		ctr->log_path = gt_xasprintf("%s/%s-json.log", ctr->dir, ctr->id);
-	else
-		ctr->log_path = strcmp(driver, "local") == 0 ? gt_xasprintf("%s/local-logs/container.log", ctr->dir) : gt_xstrdup("");
-}
-
 /* "/a/b": below the hierarchies' roots; checked by cgroup.c again. */
 static int fill_cgroup(struct gt_container *ctr, struct gt_error *err)
 {
@@ -277,7 +268,8 @@ static int configure(struct gt_container *ctr, const char *platform, const json_
 	ctr->networking = json_deep_copy(networking);
 	fill_host(ctr->engine, &ctr->config.host);
 	fill_names(ctr);
-	fill_log_path(ctr);
+	free(ctr->log_path);
+	ctr->log_path = gt_log_path(ctr);
 	return resolve_mode(ctr->engine, "PID", &ctr->config.host.pid_mode, err) < 0 ||
 			       resolve_mode(ctr->engine, "IPC", &ctr->config.host.ipc_mode, err) < 0 || fill_command(ctr, err) < 0 ||
 			       fill_cgroup(ctr, err) < 0 ?

@@ -254,6 +254,12 @@ int gt_build_execute(struct gt_engine *engine, const json_t *host_config, const 
 /* build_fetch.c: GET url into fd, at most max bytes. */
 int gt_build_fetch(const char *url, int fd, int64_t max, bool (*stop)(void *arg), void *arg, int64_t *modified, struct gt_error *err);
 
+/* log_config.c: the file that the log is read from, "" for none, the caller's; whether it is in the local format; the shim's annotations of it. */
+char *gt_log_path(const struct gt_container *ctr);
+bool gt_log_is_local(const char *driver);
+bool gt_log_driver_known(const char *name);
+int gt_log_annotate(const struct gt_container *ctr, json_t *annotations, struct gt_error *err);
+
 void gt_name_new(char name[64]);        /* names.c: "brave_noether7" */
 /* "10m", "1.5GiB", "4096" -> bytes; -1 where it is no size. */
 int gt_size_parse(const char *text, int64_t *bytes);

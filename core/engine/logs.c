@@ -197,7 +197,7 @@ struct gt_stream *gt_container_logs(struct gt_engine *engine, const char *ref, c
 	logs->inotify = -1;
 	*tty = ctr->config.tty;
 	logs->mux = !*tty && !query->raw;
-	if (log_files_open(&logs->files, ctr->log_path, strcmp(driver, "local") == 0, query->tail, err) < 0) {
+	if (log_files_open(&logs->files, ctr->log_path, gt_log_is_local(driver), query->tail, err) < 0) {
 		free(logs);
 		return NULL;
 	}

@@ -55,39 +55,17 @@ static void annotate(json_t *annotations, const char *name, const char *value)
 		json_object_set_new(annotations, name, json_string(value));
 }
 
-static void annotate_log(const struct gt_container *ctr, json_t *annotations)
-{
-	const struct gt_config *config = atomic_load(&ctr->engine->config);
-	const json_t *options = gt_json_get(ctr->config.host.log_config, "Config");
-	const char *driver = json_string_value(gt_json_get(ctr->config.host.log_config, "Type"));
-	const char *size_text = json_string_value(json_object_get(options, "max-size")), *files = json_string_value(json_object_get(options, "max-file"));
-	const char *compress = json_string_value(json_object_get(options, "compress"));
-	bool local = strcmp(driver, "local") == 0;
-	int64_t size = local ? 20 << 20 : config->log_max_size, count = local ? 5 : config->log_max_file;
-	char text[32];
-	annotate(annotations, "org.gantry.log.driver", driver);
-	if (strcmp(driver, "none") == 0)
-		return;
-	if (size_text && strcmp(size_text, "-1") == 0)
-		size = 0;
-	else if (size_text)
-		gt_size_parse(size_text, &size);
-	annotate(annotations, "org.gantry.log.path", ctr->log_path);
-	snprintf(text, sizeof text, "%lld", (long long)size);
-	annotate(annotations, "org.gantry.log.max-size", text);
-	snprintf(text, sizeof text, "%lld", (long long)count);
-	annotate(annotations, "org.gantry.log.max-file", files ? files : text);
-	annotate(annotations, "org.gantry.log.compress", compress ? compress : local ? "true" : "false");
-}
-
-static json_t *annotations_of(const struct spec_context *context)
+static json_t *annotations_of(const struct spec_context *context, struct gt_error *err)
 {
 	const struct gt_container *ctr = context->ctr;
 	const struct gt_config *config = atomic_load(&ctr->engine->config);
 	const struct gt_container_config *own = &ctr->config;
 	json_t *annotations = json_is_object(own->host.annotations) ? json_deep_copy(own->host.annotations) : json_object();
 	AUTO_BUF struct gt_buf groups = { 0 };
-	annotate_log(ctr, annotations);
+	if (gt_log_annotate(ctr, annotations, err) < 0) {
+		json_decref(annotations);
+		return NULL;
+	}
 	if (own->open_stdin)
 		annotate(annotations, "org.gantry.stdin", own->stdin_once ? "once" : "open");
 	if (own->host.init.set ? own->host.init.value : config->init)
@@ -128,11 +106,12 @@ static json_t *compose(const struct spec_context *context, struct gt_error *err)
 	if (!linux_part || add_seccomp(context, linux_part, err) < 0)
 		return NULL;
 	AUTO_JSON json_t *mounts = spec_mounts(context, err);
-	if (!mounts)
+	AUTO_JSON json_t *annotations = mounts ? annotations_of(context, err) : NULL;
+	if (!annotations)
 		return NULL;
-	json_t *config = json_pack("{s:s s:o s:{s:s s:b} s:O s:O s:o}", "ociVersion", "1.2.0", "process", spec_process(context), "root", "path", "rootfs",
+	json_t *config = json_pack("{s:s s:o s:{s:s s:b} s:O s:O s:O}", "ociVersion", "1.2.0", "process", spec_process(context), "root", "path", "rootfs",
 				   "readonly", ctr->config.host.readonly_rootfs, "mounts", mounts, "linux", linux_part, "annotations",
-				   annotations_of(context));
+				   annotations);
 	if (!config)
 		return gt_fail_null(err, GT_INTERNAL, "config.json of container %s cannot be composed", ctr->id);
 	if (context->new_uts && ctr->config.hostname && ctr->config.hostname[0])

@@ -155,10 +155,10 @@ static json_t *address_pools(const struct gt_config *config)
 static void add_settings(struct gt_engine *engine, const struct gt_config *config, json_t *info)
 {
 	json_object_update_new(
-		info, json_pack("{s:s s:[] s:s s:{s:o s:o s:n s:[sss]} s:s s:s s:s s:b s:o s:s s:b}", "Driver",
+		info, json_pack("{s:s s:[] s:s s:{s:o s:o s:n s:[sssss]} s:s s:s s:s s:b s:o s:s s:b}", "Driver",
 				gt_driver_name(gt_images_storage(engine->images)), "DriverStatus", "DockerRootDir", config->root, "Plugins",
 				"Volume", gt_driver_names(engine->drivers, GANTRY_VOLUME), "Network",
-				gt_driver_names(engine->drivers, GANTRY_NETWORK), "Authorization", "Log", "json-file", "local", "none",
+				gt_driver_names(engine->drivers, GANTRY_NETWORK), "Authorization", "Log", "json-file", "local", "journald", "syslog", "none",
 				"LoggingDriver", config->log_driver, "CgroupDriver", "cgroupfs", "CgroupVersion",
 				gt_cgroup_world() == GT_CGROUP_V2 ? "2" : "1", "Debug", config->log_level == GT_DEBUG, "Labels",
 				gt_strings_to_json(&config->labels), "ServerVersion", GANTRY_VERSION, "ExperimentalBuild", 0));

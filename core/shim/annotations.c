@@ -28,6 +28,41 @@ static int read_number(const json_t *notes, const char *name, int64_t min, int64
 	return 0;
 }
 
+static int read_word(const json_t *notes, const char *name, const char *const *words, size_t count, int *index, struct gt_error *err)
+{
+	const char *text = words[0];
+	if (gt_json_string(notes, name, &text, err) < 0)
+		return -1;
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(text, words[i]) == 0) {
+			*index = (int)i;
+			return 0;
+		}
+	}
+	return gt_fail(err, GT_INVALID, "annotation %s: \"%.64s\" is not known", name, text);
+}
+
+static int read_forward(const json_t *notes, struct gt_forward_settings *forward, struct gt_error *err)
+{
+	static const char *const KINDS[] = { "none", "journald", "syslog" }, *const TIMES[] = { "stamp", "seconds", "micro" }, *const FLAGS[] = { "false", "true" };
+	int kind = 0, time = 0, stream = 0, wait = 0;
+	if (read_word(notes, "org.gantry.log.forward", KINDS, 3, &kind, err) < 0 || read_word(notes, "org.gantry.log.forward.time", TIMES, 3, &time, err) < 0 ||
+	    read_word(notes, "org.gantry.log.forward.stream", FLAGS, 2, &stream, err) < 0 ||
+	    read_word(notes, "org.gantry.log.forward.wait", FLAGS, 2, &wait, err) < 0 ||
+	    read_number(notes, "org.gantry.log.forward.facility", 0, 23, &forward->facility, err) < 0 ||
+	    gt_json_string(notes, "org.gantry.log.forward.to", &forward->to, err) < 0 ||
+	    gt_json_string(notes, "org.gantry.log.forward.head", &forward->head, err) < 0 ||
+	    gt_json_string(notes, "org.gantry.log.forward.version", &forward->version, err) < 0)
+		return -1;
+	forward->kind = (enum gt_forward_kind)kind;
+	forward->time = (enum gt_forward_time)time;
+	forward->stream = stream;
+	forward->wait = wait;
+	if (kind && (!forward->to || forward->to[0] != '/'))
+		return gt_fail(err, GT_INVALID, "annotation org.gantry.log.forward.to must be an absolute path");
+	return 0;
+}
+
 static int read_log(const json_t *notes, struct gt_log_settings *log, struct gt_error *err)
 {
 	const char *driver = "none", *compress = "false";
@@ -50,7 +85,7 @@ static int read_log(const json_t *notes, struct gt_log_settings *log, struct gt_
 		return gt_fail(err, GT_INVALID, "annotation org.gantry.log.driver: \"%.64s\" is none of json-file, local, none", driver);
 	if (log->driver != GT_LOG_NONE && (!log->path || log->path[0] != '/'))
 		return gt_fail(err, GT_INVALID, "annotation org.gantry.log.path must be an absolute path");
-	return 0;
+	return read_forward(notes, &log->forward, err);
 }
 
 int gt_annotations_read(const json_t *config, struct gt_annotations *out, struct gt_error *err)

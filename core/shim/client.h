@@ -10,7 +10,7 @@
  *   exit.json     written by the shim before it ends: {"code":0,"signal":0,"oom":false,"at":ns,"started":ns}
  *   shim.log      what the shim has to say
  * Annotations for the shim: org.gantry.log.driver (json-file, local, none), org.gantry.log.path, .max-size (bytes),
- * .max-file, .compress; org.gantry.stdin ("open": keep a pipe for stdin; "once": close it when the first client that is attached to it goes);
+ * .max-file, .compress; org.gantry.log.forward (journald, syslog) with .to, .stream, .wait, .head, .facility, .version, .time: see log_forward.h; org.gantry.stdin ("open": keep a pipe for stdin; "once": close it when the first client that is attached to it goes);
  * org.gantry.init (path of gantry-init on the host, run as PID 1 inside); org.gantry.idmap-root ("true": id-map the root's lower layers).
  *
  * Start path: gt_shim_spawn() returns as soon as the namespaces exist, so that drivers plumb the network while the shim goes on with

@@ -26,6 +26,7 @@ struct gt_logfile {
 	struct gt_buf part[2];                  /* a line that is not finished, for stdout and stderr */
 	int compressing;                        /* pidfd of the process that compresses PATH.1, -1 */
 	bool failing;                           /* said so already */
+	struct gt_forward *forward;             /* NULL: none */
 };
 
 static int open_file(const char *path, int64_t *size, struct gt_error *err)
@@ -61,6 +62,7 @@ int gt_logfile_open(const struct gt_log_settings *settings, struct gt_logfile **
 	(*log)->fd = -1;
 	(*log)->compressing = -1;
 	adopt(*log, settings, fd, size);
+	(*log)->forward = gt_forward_new(&settings->forward);
 	return 0;
 }
 
@@ -133,6 +135,10 @@ static void make_room(struct gt_logfile *log)
 
 static void emit(struct gt_logfile *log, unsigned stream, int64_t time, const char *text, size_t len, bool whole)
 {
+	if (log->forward)
+		gt_forward_record(log->forward, stream, time, text, len, whole);
+	if (log->fd < 0)
+		return;
 	make_room(log);
 	if (log->settings.driver == GT_LOG_JSON_FILE)
 		gt_log_json_record(&log->out, &log->tail, text, len, whole);
@@ -159,13 +165,13 @@ static void begin(struct gt_logfile *log, unsigned stream, int64_t time)
 {
 	if (log->settings.driver == GT_LOG_JSON_FILE)
 		gt_log_json_stamp(&log->tail, stream, time);
-	if (!log->out.cap) /* once, so that it never moves */
+	if (!log->out.cap && log->fd >= 0) /* once, so that it never moves */
 		gt_buf_reserve(&log->out, FLUSH_AT + WORST);
 }
 
 void gt_logfile_feed(struct gt_logfile *log, unsigned stream, const char *bytes, size_t len, int64_t time)
 {
-	if (log->fd < 0)
+	if (log->fd < 0 && !log->forward)
 		return;
 	struct gt_buf *part = &log->part[stream == 2];
 	begin(log, stream, time);
@@ -197,7 +203,7 @@ void gt_logfile_feed(struct gt_logfile *log, unsigned stream, const char *bytes,
 void gt_logfile_end(struct gt_logfile *log, unsigned stream, int64_t time)
 {
 	struct gt_buf *part = &log->part[stream == 2];
-	if (log->fd >= 0 && part->len) {
+	if ((log->fd >= 0 || log->forward) && part->len) {
 		begin(log, stream, time);
 		emit(log, stream, time, part->data, part->len, false);
 		flush(log);
@@ -226,6 +232,7 @@ void gt_logfile_close(struct gt_logfile *log)
 	if (log->fd >= 0)
 		close(log->fd);
 	free((char *)(uintptr_t)log->settings.path);
+	gt_forward_free(log->forward);
 	gt_buf_free(&log->out);
 	gt_buf_free(&log->tail);
 	gt_buf_free(&log->part[0]);

@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "shim/log_forward.h"
 
 enum gt_log_driver { GT_LOG_NONE, GT_LOG_JSON_FILE, GT_LOG_LOCAL };
 
@@ -22,6 +23,7 @@ struct gt_log_settings {
 	int64_t max_size;               /* bytes; 0: no rotation */
 	unsigned max_file;              /* files in all, at least 1 */
 	bool compress;
+	struct gt_forward_settings forward;     /* besides the file, or instead of it */
 };
 
 struct gt_logfile;
@@ -34,7 +36,7 @@ void gt_logfile_close(struct gt_logfile *log);
 void gt_logfile_feed(struct gt_logfile *log, unsigned stream, const char *bytes, size_t len, int64_t time);
 /* End of the stream: an unfinished line is written. */
 void gt_logfile_end(struct gt_logfile *log, unsigned stream, int64_t time);
-/* Opens the path anew, with other settings. On failure the old one goes on. */
+/* Opens the path anew, with other settings; what is forwarded stays as it was. On failure the old one goes on. */
 int gt_logfile_reopen(struct gt_logfile *log, const struct gt_log_settings *settings, struct gt_error *err);
 
 /* ---- private to the log's files ---- */

@@ -267,3 +267,100 @@ def test_a_subpath_leads_nowhere_else(daemon):
     assert "x\n" in daemon.docker("cp", "c1:/m/f", "-").out
     daemon.docker("rm", "maker", "c1")
     daemon.docker("rmi", "content:2")
+
+
+# ---- logs ----
+
+@pytest.fixture
+def journal():
+    """A journal of our own where the host has none; with one of the host's there is nothing to look into."""
+    path = "/run/systemd/journal/socket"
+    if os.path.exists(path):
+        pytest.skip("this host has a journal of its own")
+    made = [d for d in ("/run/systemd", "/run/systemd/journal") if not os.path.isdir(d)]
+    for d in made:
+        os.mkdir(d)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(path)
+        server.settimeout(10)
+        yield server
+    os.unlink(path)
+    for d in reversed(made):
+        os.rmdir(d)
+
+
+def journal_fields(packet):
+    fields = {}
+    while packet:
+        line, _, packet = packet.partition(b"\n")
+        name, equals, value = line.partition(b"=")
+        if not equals:
+            size = int.from_bytes(packet[:8], "little")
+            value, packet = packet[8:8 + size], packet[9 + size:]
+        fields[name.decode()] = value
+    return fields
+
+
+def test_journald(daemon, journal):
+    log = {"Type": "journald", "Config": {"tag": "{{.Name}}/{{ .ID }}", "labels": "my-label", "env": "KEY,none"}}
+    made = create(daemon, "sh", "-c", "echo one; sleep 0.2; printf 'two\\001' >&2", host={"LogConfig": log}, Labels={"my-label": "x"}, Env=["KEY=value"])
+    assert made.status == 201, made.body
+    cid = json.loads(made.body)["Id"]
+    assert daemon.api("POST", "/containers/c1/start").status == 204
+    one, two = (journal_fields(journal.recv(65536)) for _ in range(2))
+    assert one == {"PRIORITY": b"6", "CONTAINER_ID": cid[:12].encode(), "CONTAINER_ID_FULL": cid.encode(), "CONTAINER_NAME": b"c1",
+                   "CONTAINER_TAG": f"c1/{cid[:12]}".encode(), "SYSLOG_IDENTIFIER": f"c1/{cid[:12]}".encode(), "IMAGE_NAME": IMAGE.encode(),
+                   "MY_LABEL": b"x", "KEY": b"value", "MESSAGE": b"one"}
+    assert two["PRIORITY"] == b"3" and two["MESSAGE"] == b"two\x01" and two["CONTAINER_PARTIAL_MESSAGE"] == b"true"
+    daemon.json("POST", "/containers/c1/wait")
+    assert daemon.docker("logs", "c1").out == "one\n"        # kept beside
+
+
+@pytest.mark.parametrize("scheme", ["unixgram", "unix"])
+@pytest.mark.parametrize("form, pattern", [
+    ("", rb"<(\d+)>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d TAG\[\d+\]: (.*)"),
+    ("rfc3164", rb"<(\d+)>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ TAG\[\d+\]: (.*)"),
+    ("rfc5424", rb"<(\d+)>1 \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \S+ TAG \d+ TAG - (.*)"),
+    ("rfc5424micro", rb"<(\d+)>1 \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z \S+ TAG \d+ TAG - (.*)"),
+])
+def test_syslog(daemon, tmp_path, scheme, form, pattern):
+    path = str(tmp_path / "log")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM if scheme == "unix" else socket.SOCK_DGRAM) as server:
+        server.settimeout(10)
+        server.bind(path)
+        options = {"syslog-address": f"{scheme}://{path}", "syslog-facility": "local3", "tag": "TAG", "cache-disabled": "true"}
+        if form:
+            options["syslog-format"] = form
+        if scheme == "unix":
+            server.listen()
+        made = create(daemon, "sh", "-c", "echo one; sleep 0.1; echo two >&2", host={"LogConfig": {"Type": "syslog", "Config": options}})
+        assert made.status == 201, made.body
+        assert daemon.api("POST", "/containers/c1/start").status == 204
+        if scheme == "unix":
+            with server.accept()[0] as client:
+                client.settimeout(10)
+                data = b""
+                while piece := client.recv(65536):
+                    data += piece
+                records = data.splitlines()
+        else:
+            records = [server.recv(65536) for _ in range(2)]
+    found = [re.fullmatch(pattern, r) for r in records]
+    assert all(found), records
+    assert [m.groups() for m in found] == [(b"158", b"one"), (b"155", b"two")]
+    assert "does not support reading" in daemon.docker("logs", "c1", check=False).err
+
+
+def test_a_log_daemon_that_is_not_there_stops_no_container(daemon, tmp_path):
+    options = {"syslog-address": f"unixgram://{tmp_path}/none"}
+    out = output(daemon, "for i in 1 2 3; do echo line$i; done", {"LogConfig": {"Type": "syslog", "Config": options}})
+    assert out.split() == ["line1", "line2", "line3"]
+
+
+@pytest.mark.parametrize("driver, options, words", [
+    ("syslog", {"syslog-address": "tcp://1.2.3.4:514"}, "syslog-address"), ("syslog", {"syslog-facility": "weather"}, "weather"),
+    ("syslog", {"syslog-format": "rfc1"}, "rfc1"), ("syslog", {"env": "A"}, "env"), ("journald", {"tag": "{{json .}}"}, "tag"),
+    ("journald", {"mode": "sometimes"}, "sometimes"), ("none", {"max-size": "1m"}, "max-size"),
+])
+def test_log_options_are_checked(daemon, driver, options, words):
+    assert words in refusal(daemon, host={"LogConfig": {"Type": driver, "Config": options}})

@@ -28,7 +28,7 @@ static struct gt_logfile *open_log(const char *dir, enum gt_log_driver driver, i
 	struct gt_logfile *log = NULL;
 	struct gt_error err = { 0 };
 	*path = gt_xasprintf("%s/log", dir);
-	struct gt_log_settings settings = { driver, *path, max_size, max_file, compress };
+	struct gt_log_settings settings = { driver, *path, max_size, max_file, compress, { 0 } };
 	if (gt_logfile_open(&settings, &log, &err) < 0)
 		fail_msg("%s", err.message);
 	return log;
@@ -256,7 +256,7 @@ static void a_full_disk_loses_records_but_tears_none(void **state)
 {
 	struct gt_error err = { 0 };
 	struct gt_logfile *log = NULL;
-	struct gt_log_settings settings = { GT_LOG_JSON_FILE, "/dev/full", 0, 1, false };
+	struct gt_log_settings settings = { GT_LOG_JSON_FILE, "/dev/full", 0, 1, false, { 0 } };
 	(void)state;
 	assert_int_equal(gt_logfile_open(&settings, &log, &err), 0);
 	feed_numbers(log, 0, 10);
@@ -272,7 +272,7 @@ static void a_log_is_opened_anew_where_it_was_moved_away(void **state)
 	feed(log, 1, "before\n");
 	AUTO_FREE char *away = gt_xasprintf("%s.away", path);
 	assert_int_equal(rename(path, away), 0);
-	struct gt_log_settings settings = { GT_LOG_JSON_FILE, path, 0, 1, false };
+	struct gt_log_settings settings = { GT_LOG_JSON_FILE, path, 0, 1, false, { 0 } };
 	assert_int_equal(gt_logfile_reopen(log, &settings, &err), 0);
 	feed(log, 1, "after\n");
 	settings.path = "/no/such/directory/log";
