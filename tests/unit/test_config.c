@@ -88,7 +88,7 @@ static void every_mistake_is_told_with_its_line(void **state)
 		{ "[runtime]\ndefault_ulimits = nofile=5:6x\n", "is not NAME=SOFT" },
 		{ "[runtime]\ndefault_ulimits = core=0, nofile=7:6\n", "nofile=7:6: the soft limit is above" },
 		{ "[runtime]\ndefault_ulimits = nofile=-1:6\n", "the soft limit is above" },
-		{ "[log]\ndriver = syslog\n", ":2: [log] driver: syslog is not one of json-file, local, journald, syslog, none" },
+		{ "[log]\ndriver = splunk\n", ":2: [log] driver: splunk is not one of json-file, local, journald, syslog, none" },
 		{ "[network]\nbridge_subnet = 172.17.0.0\n", "is not an IPv4 subnet" },
 		{ "[network]\nbridge_subnet = fd00::/64\n", "is not an IPv4 subnet" },
 		{ "[network]\nbridge_subnet = 172.17.0.0/33\n", "is not an IPv4 subnet" },
