@@ -114,9 +114,8 @@ static int descend(struct pull *pull, struct document *document, struct manifest
 			rc = platform_missing(pull, err);
 		else if (depth == MAX_INDEX_DEPTH)
 			rc = gt_fail(err, GT_INVALID, "image indexes are nested deeper than %d levels", MAX_INDEX_DEPTH);
-		else if (registry_manifest(pull->registry, pull->reference->path, chosen->digest, pull->scope, &next, err) < 0)
-			rc = -1;
-		else if (check_size(chosen, &next, err) < 0)
+		else if (registry_manifest(pull->registry, pull->reference->path, chosen->digest, pull->scope, &next, err) < 0 ||
+			 check_size(chosen, &next, err) < 0)
 			rc = -1;
 		else if (!next.content_type)
 			next.content_type = gt_xstrdup(chosen->media_type);
