@@ -116,6 +116,8 @@ struct gt_making {
 	struct gt_shim_request request;
 	int client_fd;                  /* attached when there is something to attach to; -1: nobody */
 	struct gt_conn *asker;          /* waits for the answer; NULL: gone */
+	unsigned daemon;                /* without an asker: shim->daemons when it went */
+	int64_t decide_at;              /* gt_monotonic() */
 };
 
 static void free_making(struct gt_proc *exec)
@@ -231,14 +233,28 @@ int gt_exec_begin(struct shim *shim, const struct gt_shim_request *request, int 
 	return 0;
 }
 
-void gt_exec_asker_gone(struct gt_proc *exec, bool given_up)
+/* Either the daemon waits no longer, and nothing may run, or it has died, and what it began goes on. Its lines close one after the other, so time tells. */
+void gt_exec_asker_gone(struct gt_proc *exec)
 {
-	struct gt_error err = { 0 };
-	exec->making->asker = NULL;
-	if (!given_up)
+	struct gt_making *making = exec->making;
+	making->asker = NULL;
+	making->daemon = exec->shim->daemons;
+	making->decide_at = gt_monotonic() + GT_SECOND;
+	gt_shim_want_tick(exec->shim);
+}
+
+/* May free it. */
+static void decide(struct gt_proc *exec)
+{
+	const struct gt_making *making = exec->making;
+	struct shim *shim = exec->shim;
+	if (making->asker || making->daemon != shim->daemons || !gt_server_has_listener(shim))
 		return;
-	gt_fail(&err, GT_CANCELLED, "the daemon has given up");
-	fail_making(exec, &err);
+	if (gt_monotonic() < making->decide_at) {
+		gt_shim_want_tick(shim);
+		return;
+	}
+	fail_making(exec, NULL);
 }
 
 bool gt_execs_making(const struct shim *shim)
@@ -297,7 +313,12 @@ void gt_exec_acknowledged(struct shim *shim, const char *id)
 
 void gt_execs_tick(struct shim *shim)
 {
-	for (struct gt_proc *exec = shim->execs; exec; exec = exec->next) {
+	for (struct gt_proc *exec = shim->execs, *next; exec; exec = next) {
+		next = exec->next;
+		if (exec->making) {
+			decide(exec);
+			continue;
+		}
 		if (exec->ended && !exec->told) {
 			if (gt_monotonic() >= exec->close_at || !gt_server_has_listener(shim))
 				end_clients(exec);

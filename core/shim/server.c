@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -69,6 +68,7 @@ bool gt_server_has_listener(const struct shim *shim)
 static void listener_gone(struct shim *shim)
 {
 	gt_loop_drop(&shim->loop, &shim->events);
+	shim->daemons++;
 	shim->look = true;
 	if (shim->phase == PHASE_CREATED)
 		gt_shim_undo(shim);
@@ -137,19 +137,12 @@ int gt_server_created(struct shim *shim, pid_t pid, int netns, struct gt_error *
 
 /* ---- requests ---- */
 
-/* A daemon that dies closes its line for events as well; that may not have been heard yet. */
-static bool daemon_lives(const struct shim *shim)
-{
-	struct pollfd line = { .fd = shim->events.fd, .events = POLLRDHUP };
-	return gt_server_has_listener(shim) && poll(&line, 1, 0) == 0;
-}
-
 static void drop_conn(struct gt_conn *conn)
 {
 	struct shim *shim = conn->shim;
 	struct gt_proc *exec = take(conn->exec);
 	if (exec)
-		gt_exec_asker_gone(exec, daemon_lives(shim));
+		gt_exec_asker_gone(exec);
 	for (struct gt_conn **slot = &shim->conns; *slot; slot = &(*slot)->next) {
 		if (*slot == conn) {
 			*slot = conn->next;
@@ -172,6 +165,7 @@ static void become_listener(struct gt_conn *conn)
 	int fd = gt_loop_remove(&shim->loop, &conn->source);
 	drop_conn(conn);
 	gt_loop_drop(&shim->loop, &shim->events);
+	shim->daemons++;
 	shim->events.ready = events_ready;
 	shim->events.owner = shim;
 	if (!send_reply(fd, &reply, -1) || gt_loop_add(&shim->loop, &shim->events, fd, EPOLLIN, &err) < 0) {

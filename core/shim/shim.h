@@ -107,6 +107,7 @@ struct shim {
 	size_t exec_count;
 
 	struct gt_source listener, events;
+	unsigned daemons;               /* counts those that went */
 	struct gt_conn *conns;
 	size_t conn_count;
 	struct gt_event_node *event_head, *event_tail;  /* notices that no daemon has got yet */
@@ -181,8 +182,7 @@ void gt_mux_header(unsigned char header[8], unsigned stream, size_t len);
 /* Begins; the asker is told by gt_server_exec_done() how it went. On success client_fd (-1: none) is taken over. */
 int gt_exec_begin(struct shim *shim, const struct gt_shim_request *request, int process_fd, int client_fd, struct gt_conn *asker,
 		  struct gt_proc **exec, struct gt_error *err);
-/* given_up: the daemon is there, but waits no longer, so that nothing may run. */
-void gt_exec_asker_gone(struct gt_proc *exec, bool given_up);
+void gt_exec_asker_gone(struct gt_proc *exec);
 bool gt_execs_making(const struct shim *shim);
 void gt_execs_abandon(struct shim *shim);       /* those that are being made: before the runtime goes */
 struct gt_proc *gt_proc_find(struct shim *shim, const char *id, struct gt_error *err);

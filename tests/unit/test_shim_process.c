@@ -9,7 +9,9 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -20,6 +22,7 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "runtime/cgroup.h"
+#include "shim/client_call.h"
 
 static void exit_code_log_and_exit_file_agree(void **state)
 {
@@ -240,6 +243,56 @@ static void an_exec_that_cannot_run_leaves_the_client_to_the_daemon(void **state
 	assert_int_equal(next_event(shim).type, GT_SHIM_EXEC_EXIT);
 	MUST(gt_shim_signal(shim, NULL, SIGKILL, &why));
 	shim_finish(shim);
+}
+
+/* Asks for an exec and does not wait. Returns the line on which the answer would come. */
+static int ask_exec(struct gt_shim *shim, const char *id, const char *script)
+{
+	struct gt_shim_request request = { .magic = GT_SHIM_MAGIC, .type = GT_SHIM_MSG_EXEC };
+	AUTO_JSON json_t *process = process_of(script, false);
+	AUTO_FREE char *text = json_dumps(process, 0);
+	AUTO_CLOSE int file = memfd_create("process", MFD_CLOEXEC);
+	int line = gt_shim_dial(shim->socket, gt_monotonic() + GT_SHIM_SHORT, &why);
+	snprintf(request.exec_id, sizeof request.exec_id, "%s", id);
+	request.process_len = (uint32_t)strlen(text);
+	assert_int_equal(gt_write_full(file, text, strlen(text)), 0);
+	MUST(gt_shim_send(line, &request, &file, 1, &why));
+	return line;
+}
+
+static void an_exec_in_a_frozen_container_waits_alone_and_only_for_who_waits_for_it(void **state)
+{
+	struct place *place = *state;
+	struct gt_shim_state found;
+	struct gt_cgroup *cgroup = NULL;
+	struct gt_shim *shim = shim_start(place, "sleep 100", false, ""), *again = NULL;
+	AUTO_FREE char *path = cgroup_path(place);
+	MUST(gt_cgroup_open(path, &cgroup, &why));
+	MUST(gt_cgroup_freeze(cgroup, &why));
+	int given_up = ask_exec(shim, "e1", "touch /given-up"), waited_for = ask_exec(shim, "e2", "touch /waited-for");
+	usleep(100000);
+	MUST(gt_shim_signal(shim, NULL, SIGCONT, &why)); /* the shim does not wait */
+	close(given_up);
+	usleep(1600000);
+	MUST(gt_cgroup_thaw(cgroup, &why));
+	struct gt_shim_reply reply;
+	MUST(gt_shim_receive(waited_for, gt_monotonic() + GT_SHIM_SHORT, GT_SHIM_MSG_REPLY, &reply, NULL, &why));
+	assert_string_equal(next_event(shim).exec_id, "e2");
+	MUST(gt_cgroup_freeze(cgroup, &why));
+	int orphan = ask_exec(shim, "e3", "exit 9"); /* its daemon dies */
+	usleep(100000);
+	close(orphan);
+	gt_shim_free(shim);
+	MUST(gt_shim_connect(place->bundle, &again, &found, &why));
+	usleep(1600000);
+	MUST(gt_cgroup_thaw(cgroup, &why));
+	assert_int_equal(next_event(again).code, 9);
+	assert_true(file_exists(place->dir, "root/waited-for"));
+	assert_false(file_exists(place->dir, "root/given-up"));
+	close(waited_for);
+	gt_cgroup_free(cgroup);
+	MUST(gt_shim_signal(again, NULL, SIGKILL, &why));
+	shim_finish(again);
 }
 
 static void a_daemon_that_comes_back_hears_what_it_missed(void **state)
@@ -495,6 +548,7 @@ int main(void)
 		IN_PLACE(an_exec_has_streams_and_a_code_of_its_own),
 		IN_PLACE(an_exec_on_a_terminal_resizes),
 		IN_PLACE(an_exec_that_cannot_run_leaves_the_client_to_the_daemon),
+		IN_PLACE(an_exec_in_a_frozen_container_waits_alone_and_only_for_who_waits_for_it),
 		IN_PLACE(a_daemon_that_comes_back_hears_what_it_missed),
 		IN_PLACE(without_a_daemon_the_shim_ends_by_itself),
 		IN_PLACE(a_daemon_that_goes_before_the_start_leaves_nothing),
