@@ -159,7 +159,7 @@ static void wishes_that_cannot_be_are_refused_with_dockers_words(void **state)
 		{ "{\"WorkingDir\":\"rel\"}", "needs to be an absolute path" },
 		{ HOST("\"ShmSize\":-1"), "SHM size" },
 		{ HOST("\"OomScoreAdj\":1001"), "[-1000, 1000]" },
-		{ HOST("\"LogConfig\":{\"Type\":\"syslog\"}"), "no log driver named 'syslog'" },
+		{ HOST("\"LogConfig\":{\"Type\":\"splunk\"}"), "no log driver named 'splunk'" },
 		{ HOST("\"LogConfig\":{\"Type\":\"json-file\",\"Config\":{\"max-size\":\"big\"}}"), "max-size=big" },
 		{ HOST("\"LogConfig\":{\"Type\":\"json-file\",\"Config\":{\"max-size\":\"0\"}}"), "max-size=0" },
 		{ HOST("\"LogConfig\":{\"Type\":\"json-file\",\"Config\":{\"max-file\":\"0\"}}"), "max-file=0" },
