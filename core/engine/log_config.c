@@ -185,6 +185,8 @@ static int check_value(const struct option *option, const char *text, struct gt_
 static int check_option(const char *driver, const char *name, const char *text, struct gt_error *err)
 {
 	AUTO_BUF struct gt_buf known = { 0 };
+	if (strcmp(driver, "none") == 0)
+		return gt_fail(err, GT_INVALID, "log driver none takes no options, so not %.64s", name);
 	for (size_t i = 0; i < GT_COUNT(OPTIONS); i++) {
 		if (strcmp(OPTIONS[i].driver, driver))
 			continue;
@@ -192,7 +194,7 @@ static int check_option(const char *driver, const char *name, const char *text, 
 			return check_value(&OPTIONS[i], text, err);
 		gt_buf_printf(&known, "%s%s", known.len ? ", " : "", OPTIONS[i].name);
 	}
-	return gt_fail(err, GT_UNSUPPORTED, "unknown log opt '%.64s' for %s log driver: it knows %s", name, driver, known.len ? known.data : "none");
+	return gt_fail(err, GT_UNSUPPORTED, "unknown log opt '%.64s' for %s log driver: it knows %s", name, driver, known.data);
 }
 
 int config_check_log(struct gt_engine *engine, struct gt_host_config *host, struct gt_error *err)
