@@ -70,7 +70,7 @@ $(BUILD)/obj/core/engine/seccomp.o: core/engine/seccomp-default.json
 # ---- programs ----
 # libarchive is linked in: of the shared one's libraries (libxml2, ICU, libstdc++) nothing is needed, and they cost 2 MB of memory.
 ARCHIVE_LIBS := -Wl,-Bstatic -larchive -Wl,-Bdynamic -lz -lbz2 -llzma -lzstd
-DAEMON_LIBS := -lmicrohttpd -lwslay -lgnutls -lnettle -lcurl -lseccomp -linih -lisal -ljansson $(ARCHIVE_LIBS) -ldl -lpthread
+DAEMON_LIBS := -lmicrohttpd -lwslay -lgnutls -lnettle -lcurl -lseccomp -linih -lisal -ljansson -Wl,-Bstatic -lyaml -Wl,-Bdynamic $(ARCHIVE_LIBS) -ldl -lpthread
 PROGRAMS := $(addprefix $(BUILD)/bin/,gantryd gantry) $(addprefix $(BUILD)/libexec/,gantry-shim gantry-init gantry-fs)
 link = @mkdir -p $(@D); echo "  LD      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS)
 DAEMON_PARTS := $(call archive,api) $(call archive,engine) $(call archive,build) $(call archive,image) \

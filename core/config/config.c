@@ -55,6 +55,8 @@ static const struct key KEYS[] = {
 	{ "runtime", "stop_timeout", NUMBER, AT(stop_timeout), "10", 0, 86400, "seconds between a stop's signal and SIGKILL" },
 	{ "runtime", "shm_size", SIZE, AT(shm_size), "64m", 4096, INT64_MAX, "size of /dev/shm" },
 	{ "runtime", "default_ulimits", LIST, AT(default_ulimits), "", 0, 0, "NAME=SOFT[:HARD] for every container" },
+	{ "runtime", "cdi_spec_dirs", LIST, AT(cdi_spec_dirs), "/etc/cdi, /var/run/cdi", 0, 0,
+	  "directories with CDI files, which describe devices; a later one outweighs an earlier one" },
 
 	{ "storage", "driver", TEXT, AT(storage_driver), "overlay", 0, 0, "storage driver for images and containers" },
 	{ "storage", "fsync", FLAG, AT(fsync), "yes", 0, 0, "make documents and layers durable; no: for tests and throw-away hosts" },

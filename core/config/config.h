@@ -44,6 +44,7 @@ struct gt_config {
 	bool init;                      /* gantry-init in every container */
 	int64_t stop_timeout;           /* s */
 	int64_t shm_size;               /* bytes */
+	struct gt_strings cdi_spec_dirs;
 	struct gt_strings default_ulimits;      /* "nofile=1024:2048" */
 
 	/* [storage] */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/cdi.h"
 #include "engine/config_check.h"
 
 #define MAX_STRINGS 8192
@@ -161,8 +162,6 @@ static int check_unsupported(const struct gt_host_config *host, struct gt_error 
 		return gt_fail(err, GT_INVALID, "IOMaximumIOps and IOMaximumBandwidth are options of Windows containers: use BlkioDeviceReadIOps and its like");
 	if (host->kernel_memory || host->kernel_memory_tcp)
 		return gt_fail(err, GT_UNSUPPORTED, "KernelMemory and KernelMemoryTCP are not supported: kernels account for it within Memory");
-	if (json_array_size(host->device_requests))
-		return gt_fail(err, GT_UNSUPPORTED, "DeviceRequests (--gpus) is not supported yet: pass the device nodes by --device");
 	if (json_object_size(host->storage_opt))
 		return gt_fail(err, GT_UNSUPPORTED, "StorageOpt is not supported: the storage driver has no quotas");
 	if (host->runtime && host->runtime[0] && strcmp(host->runtime, "gantry") && strcmp(host->runtime, "runc"))
@@ -205,7 +204,7 @@ int config_check(struct gt_engine *engine, struct gt_container_config *config, j
 	int signo;
 	if (check_lists(config, err) < 0 || check_env(&config->env, err) < 0 || check_hostname(config->hostname, "Hostname", err) < 0 ||
 	    check_hostname(config->domainname, "Domainname", err) < 0 || check_unsupported(&config->host, err) < 0 ||
-	    config_check_log(engine, &config->host, err) < 0 || config_check_restart(&config->host, err) < 0 || check_auto_remove(&config->host, err) < 0 ||
+	    config_check_log(engine, &config->host, err) < 0 || cdi_check(engine, config->host.device_requests, err) < 0 || config_check_restart(&config->host, err) < 0 || check_auto_remove(&config->host, err) < 0 ||
 	    check_health(config->healthcheck, err) < 0 || config_check_resources(&config->host, warnings, err) < 0 ||
 	    config_check_security(config, err) < 0)
 		return -1;

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/cdi.h"
 #include "engine/seccomp.h"
 #include "engine/spec.h"
 
@@ -114,6 +115,10 @@ static json_t *compose(const struct spec_context *context, struct gt_error *err)
 				   annotations);
 	if (!config)
 		return gt_fail_null(err, GT_INTERNAL, "config.json of container %s cannot be composed", ctr->id);
+	if (cdi_apply(ctr->engine, ctr->config.host.device_requests, config, err) < 0) {
+		json_decref(config);
+		return NULL;
+	}
 	if (context->new_uts && ctr->config.hostname && ctr->config.hostname[0])
 		json_object_set_new(config, "hostname", json_string(ctr->config.hostname));
 	if (context->new_uts && ctr->config.domainname && ctr->config.domainname[0])

@@ -167,6 +167,7 @@ static void add_settings(struct gt_engine *engine, const struct gt_config *confi
 				engine->shim_path, "DefaultRuntime", "gantry", "LiveRestoreEnabled", 1, "Isolation", "", "InitBinary",
 				"gantry-init", "SecurityOptions", security_options(config), "CDISpecDirs", "IndexServerAddress", "", "Swarm",
 				"NodeID", "", "LocalNodeState", "inactive", "ControlAvailable", 0, "Error", "", "RemoteManagers", "Cluster"));
+	json_object_set_new(info, "CDISpecDirs", gt_strings_to_json(&config->cdi_spec_dirs));
 	json_object_set_new(info, "DefaultAddressPools", address_pools(config));
 	json_object_set_new(info, "FirewallBackend", json_pack("{s:s}", "Driver", "nftables"));
 	for (size_t i = 0; i < 3; i++) {

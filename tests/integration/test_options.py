@@ -364,3 +364,62 @@ def test_a_log_daemon_that_is_not_there_stops_no_container(daemon, tmp_path):
 ])
 def test_log_options_are_checked(daemon, driver, options, words):
     assert words in refusal(daemon, host={"LogConfig": {"Type": driver, "Config": options}})
+
+
+# ---- devices by CDI ----
+
+CDI_JSON = {"cdiVersion": "0.6.0", "kind": "example.com/gpu", "containerEdits": {"env": ["DRIVER=on"]}, "devices": [
+    {"name": "0", "containerEdits": {"env": ["GPU0=yes"], "deviceNodes": [{"path": "/dev/gpu0", "hostPath": "/dev/null"}]}},
+    {"name": "1", "containerEdits": {"env": ["GPU1=yes"], "deviceNodes": [{"path": "/dev/gpu1", "type": "c", "major": 1, "minor": 5, "permissions": "r"}]}}]}
+CDI_YAML = """---
+cdiVersion: 0.6.0
+kind: example.com/disk
+devices:
+  - name: fast
+    containerEdits:
+      mounts:
+        - hostPath: DIR
+          containerPath: /fast
+          options: [ro, rbind]
+      additionalGIDs: [4321]
+  - {name: hooked, containerEdits: {hooks: [{hookName: createContainer, path: /bin/true}]}}
+  - name: "broken"
+    containerEdits: {deviceNodes: [{path: /dev/none-such}]}
+"""
+
+
+@pytest.fixture
+def cdi(fresh_daemon, tmp_path):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "file").write_text("hello\n")
+    (tmp_path / "etc" / "gpu.json").write_text(json.dumps(CDI_JSON))
+    (tmp_path / "etc" / "disk.yaml").write_text(CDI_YAML.replace("DIR", str(tmp_path)))
+    (tmp_path / "etc" / "bomb.yaml").write_text("a: &a [x, x]\nb: [*a, *a]\n")
+    fresh_daemon.write_ini({"runtime": {"cgroup_parent": fresh_daemon.cgroup_parent, "cdi_spec_dirs": f"{tmp_path}/etc, {tmp_path}/run"}})
+    return fresh_daemon.start()
+
+
+def test_devices_by_cdi(cdi, tmp_path):
+    show = ("run", "--rm")
+    script = (IMAGE, "sh", "-c", "env | grep -E 'GPU|DRIVER' | sort | tr '\\n' ' '; ls /dev | grep gpu | tr '\\n' ' '; cat /fast/file 2>/dev/null; id -G")
+    out = cdi.docker(*show, "--device", "example.com/gpu=0", "--device", "example.com/disk=fast", *script).out
+    assert out.startswith("DRIVER=on GPU0=yes gpu0 hello\n") and "4321" in out.split()
+    assert cdi.docker(*show, "--gpus", "all", *script).out.startswith("DRIVER=on GPU0=yes GPU1=yes gpu0 gpu1 ")
+    assert cdi.docker(*show, "--gpus", "1", *script).out.startswith("DRIVER=on GPU0=yes gpu0 ")
+    assert cdi.docker(*show, "--gpus", "device=1", *script).out.startswith("DRIVER=on GPU1=yes gpu1 ")
+    assert cdi.json("GET", "/info")["CDISpecDirs"] == [f"{tmp_path}/etc", f"{tmp_path}/run"]
+    for args, words in ((("--gpus", "3"), "there are 2"), (("--device", "example.com/gpu=9"), "unresolvable CDI devices example.com/gpu=9"),
+                        (("--device", "example.com/disk=hooked"), "hooks"), (("--device", "example.com/disk=broken"), "/dev/none-such"),
+                        (("--gpus", "driver=other,count=1"), "could not select device driver")):
+        result = cdi.docker(*show, *args, IMAGE, "true", check=False)
+        assert result.code in (125, 126, 127) and words in result.err, result
+    # A later directory outweighs, without a restart.
+    (tmp_path / "run" / "gpu.json").write_text(json.dumps({**CDI_JSON, "containerEdits": {"env": ["DRIVER=newer"]}}))
+    assert cdi.docker(*show, "--device", "example.com/gpu=0", *script).out.startswith("DRIVER=newer GPU0=yes gpu0 ")
+    assert "bomb.yaml" in cdi.log() and cdi.json("GET", "/containers/json?all=1") == []
+
+
+def test_without_cdi_files_gpus_are_refused_by_name(daemon):
+    message = refusal(daemon, host={"DeviceRequests": [{"Count": -1, "Capabilities": [["gpu"]]}]})
+    assert message.startswith('could not select device driver "" with capabilities: [["gpu"]]')
