@@ -7,8 +7,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,6 +16,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/netns.h"
 #include "internal.h"
 
 #define DOCUMENT_MAX 65536
@@ -139,36 +138,12 @@ static int host_state_remove(const struct gantry_host *host, const char *name, s
 
 /* ---- network namespaces ---- */
 
-struct visit {
-	int netns;
-	int (*fn)(void *arg);
-	void *arg;
-	int rc, errnum;
-};
-
-static void *visit_main(void *arg)
-{
-	struct visit *visit = arg;
-	/* This thread alone moves, and it ends there. */
-	if (setns(visit->netns, CLONE_NEWNET) < 0)
-		visit->errnum = errno;
-	else
-		visit->rc = visit->fn(visit->arg);
-	return NULL;
-}
-
 static int host_in_netns(const struct gantry_host *host, int netns_fd, int (*fn)(void *arg), void *arg, struct gantry_error *err)
 {
 	(void)host;
-	struct visit visit = { .netns = netns_fd, .fn = fn, .arg = arg };
-	pthread_t thread;
-	int rc = pthread_create(&thread, NULL, visit_main, &visit);
-	if (rc)
-		return gantry_fail_errno(err, GANTRY_E_INTERNAL, rc, "start a thread for a network namespace");
-	pthread_join(thread, NULL);
-	if (visit.errnum)
-		return gantry_fail_errno(err, GANTRY_E_INTERNAL, visit.errnum, "enter the network namespace of descriptor %d", netns_fd);
-	return visit.rc;
+	struct gt_error why = { 0 };
+	int rc = gt_in_netns(netns_fd, fn, arg, &why);
+	return why.kind == GT_OK ? rc : to_gantry(err, &why);
 }
 
 /* ---- set-up ---- */

@@ -288,6 +288,7 @@ int gt_container_rename(struct gt_engine *engine, const char *ref, const char *n
 		return gt_context(err, "rename container %s", old);
 	}
 	give_up_name(engine, old);
+	gt_resolver_renamed(ctr);
 	gt_container_event(ctr, "rename", json_pack("{s:s+}", "oldName", "/", old));
 	return 0;
 }

@@ -385,6 +385,7 @@ static int join_at(struct gt_container *ctr, size_t index, bool default_route, i
 	if (join(ctr, &nature, &endpoint, netns_fd, err) < 0)
 		return -1;
 	replace(ctr, index, &endpoint);
+	resolver_enter(ctr, &endpoint);
 	tell(ctr, endpoint.network_id, "connect");
 	return 0;
 }
@@ -404,6 +405,7 @@ static void leave_at(struct gt_container *ctr, size_t index, int netns_fd)
 		if (gt_net_leave(driver, endpoint.network_id, endpoint.id, netns_fd, &err) < 0)
 			gt_warn("a network was not left in order", "id", ctr->id, "network", endpoint.network_name, "error", err.message);
 	}
+	resolver_leave(ctr, &endpoint);
 	network_dismiss(ctr->engine, ctr->id, &endpoint);
 	json_t *ports = take(endpoint.ports);
 	endpoint.id[0] = endpoint.mac[0] = endpoint.ipv4[0] = endpoint.ipv6[0] = endpoint.gateway4[0] = endpoint.gateway6[0] = '\0';
@@ -417,19 +419,20 @@ static void leave_at(struct gt_container *ctr, size_t index, int netns_fd)
 int gt_endpoints_join(struct gt_container *ctr, int netns_fd, struct gt_error *err)
 {
 	size_t leading = elect(ctr, false);
-	for (size_t i = 0; i < ctr->endpoint_count; i++) {
-		if (join_at(ctr, i, i == leading, netns_fd, err) == 0)
-			continue;
+	bool opened;
+	int rc = resolver_serve(ctr, netns_fd, &opened, err);
+	for (size_t i = 0; i < ctr->endpoint_count && rc == 0; i++)
+		rc = join_at(ctr, i, i == leading, netns_fd, err);
+	if (rc < 0)
 		gt_endpoints_leave(ctr, netns_fd);
-		return -1;
-	}
-	return 0;
+	return rc;
 }
 
 void gt_endpoints_leave(struct gt_container *ctr, int netns_fd)
 {
 	for (size_t i = ctr->endpoint_count; i > 0; i--)
 		leave_at(ctr, i - 1, netns_fd);
+	resolver_stop(ctr);
 }
 
 /* ---- connect and disconnect ---- */
@@ -505,8 +508,10 @@ static int appoint(struct gt_container *ctr, int netns_fd, struct gt_error *err)
 
 static int join_running(struct gt_container *ctr, size_t index, struct gt_error *err)
 {
+	bool resolver_opened = false;
 	AUTO_CLOSE int netns = open_netns(ctr, err);
-	if (netns < 0 || join_at(ctr, index, !has_default_route(ctr) && elect(ctr, false) == index, netns, err) < 0)
+	if (netns < 0 || join_at(ctr, index, !has_default_route(ctr) && elect(ctr, false) == index, netns, err) < 0 ||
+	    resolver_serve(ctr, netns, &resolver_opened, err) < 0 || (resolver_opened && resolver_write_file(ctr, err) < 0))
 		return -1;
 	return gt_endpoints_write_files(ctr, err);
 }
@@ -547,6 +552,7 @@ static void leave_running(struct gt_container *ctr, size_t index)
 	AUTO_CLOSE int netns = open_netns(ctr, &err);
 	leave_at(ctr, index, netns);
 	drop_at(ctr, index);
+	resolver_change(ctr);
 	if (netns >= 0 && appoint(ctr, netns, &err) < 0)
 		gt_warn("no other network takes over the default route and the ports", "id", ctr->id, "error", err.message);
 	if (gt_endpoints_write_files(ctr, &err) < 0)

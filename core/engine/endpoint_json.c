@@ -123,17 +123,13 @@ static json_t *ipam_config(const struct gt_container_endpoint *endpoint)
 /* The names under which a resolver of the network would know it. With the container's lock held. */
 static json_t *dns_names(const struct gt_container *ctr, const struct gt_container_endpoint *endpoint)
 {
-	const char *mode = ctr->config.host.network_mode;
-	if (strcmp(endpoint->network_name, "bridge") == 0 || strcmp(endpoint->network_name, "host") == 0 || strcmp(endpoint->network_name, "none") == 0 || !mode)
+	struct gt_strings names = { 0 };
+	if (!endpoint_has_names(endpoint))
 		return json_null();
-	json_t *names = json_array();
-	json_array_append_new(names, json_string(ctr->name));
-	for (size_t i = 0; i < endpoint->aliases.count; i++)
-		json_array_append_new(names, json_string(endpoint->aliases.items[i]));
-	json_array_append_new(names, json_stringn(ctr->id, 12));
-	if (ctr->config.hostname && ctr->config.hostname[0] && strncmp(ctr->id, ctr->config.hostname, 12))
-		json_array_append_new(names, json_string(ctr->config.hostname));
-	return names;
+	endpoint_names(ctr, endpoint, &names);
+	json_t *list = gt_strings_to_json(&names);
+	gt_strings_free(&names);
+	return list;
 }
 
 static json_t *endpoint_settings(const struct gt_container *ctr, const struct gt_container_endpoint *endpoint)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "dns/dns.h"
 #include "engine/internal.h"
 #include "engine/seccomp.h"
 
@@ -65,7 +66,7 @@ static int open_parts(struct gt_engine *engine, const struct gt_config *config, 
 	if (!storage)
 		return gt_context(err, "[storage] driver");
 	if (gt_images_open(config, engine->store, storage, &engine->images, err) < 0 || gt_seccomp_cache_new(engine, err) < 0 ||
-	    gt_workers_new(engine, err) < 0 || gt_timers_new(engine, err) < 0 || gt_monitor_new(engine, err) < 0)
+	    gt_workers_new(engine, err) < 0 || gt_timers_new(engine, err) < 0 || gt_monitor_new(engine, err) < 0 || gt_dns_open(&engine->dns, err) < 0)
 		return -1;
 	return gt_networks_open(engine, err) < 0 || gt_volumes_open(engine, err) < 0 || gt_containers_load(engine, err) < 0 ||
 			       gt_builds_open(engine, err) < 0 ? -1 : 0;
@@ -90,6 +91,7 @@ int gt_engine_open(const struct gt_config *config, struct gt_engine **out, struc
 		return -1;
 	}
 	gt_networks_reconcile(engine);
+	gt_resolvers_reconcile(engine);
 	load_embedded(engine, config);
 	*out = engine;
 	return 0;
@@ -143,6 +145,7 @@ void gt_engine_close(struct gt_engine *engine)
 	gt_workers_free(engine);
 	gt_timers_free(engine);
 	free_containers(engine);
+	gt_dns_close(engine->dns);
 	gt_networks_close(engine);
 	gt_volumes_close(engine);
 	gt_seccomp_cache_free(engine);

@@ -30,6 +30,7 @@ struct gt_volumes;      /* volume.c */
 struct gt_events;       /* events.c */
 struct gt_monitor;      /* monitor.c: epoll on the shims' event fds */
 struct gt_timers;       /* timer.c */
+struct gt_dns;          /* dns/dns.h: the resolver of user-defined networks */
 struct gt_seccomp_cache;        /* seccomp.c: compiled programs */
 struct gt_builds;       /* build.c: builds under way */
 struct gt_workers;      /* worker.c: a small pool for what must not hold up the monitor */
@@ -42,6 +43,7 @@ struct gt_engine {
 	struct gt_drivers *drivers;
 	struct gt_images *images;
 	struct gt_networks *networks;
+	struct gt_dns *dns;
 	struct gt_volumes *volumes;
 	struct gt_events *events;
 	struct gt_monitor *monitor;
@@ -306,6 +308,9 @@ void gt_endpoints_release(struct gt_container *ctr);
 json_t *gt_endpoints_settings(struct gt_container *ctr);        /* inspect's NetworkSettings */
 json_t *gt_endpoints_list_ports(struct gt_container *ctr);      /* list's Ports */
 json_t *gt_endpoints_summary(struct gt_container *ctr);         /* list's NetworkSettings: {"Networks":{}} */
+/* resolver.c: after gt_networks_reconcile(), names are known again, and soon after sockets are open again; a new name is made known. */
+void gt_resolvers_reconcile(struct gt_engine *engine);
+void gt_resolver_renamed(struct gt_container *ctr);
 /* Contents of /etc/hosts and /etc/resolv.conf; addresses are known after join (the files are bind-mounted: written in place). */
 int gt_endpoints_write_files(struct gt_container *ctr, struct gt_error *err);
 json_t *gt_endpoints_to_json(const struct gt_container *ctr);   /* for the store */

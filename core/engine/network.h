@@ -8,6 +8,7 @@
  *   endpoint_ports.c    published ports
  *   endpoint_json.c     endpoints as inspect, list and the store see them
  *   sandbox_files.c     hosts, resolv.conf, hostname
+ *   resolver.c          what the name server knows of containers
  *   ipam.c              addresses of one subnet
  */
 #pragma once
@@ -110,6 +111,22 @@ struct gantry_endpoint endpoint_describe(const struct gt_container *ctr, const s
 void endpoint_release(struct gt_container_endpoint *endpoint);
 /* Where a container has no endpoints of its own: "container:X" or none. */
 bool endpoints_are_shared(const struct gt_container *ctr);
+
+/* ---- resolver.c ---- */
+/* Whether names are resolved in the endpoint's network: in all but the default ones. */
+bool endpoint_has_names(const struct gt_container_endpoint *endpoint);
+/* The names under which the others of its network know the container. */
+void endpoint_names(const struct gt_container *ctr, const struct gt_container_endpoint *endpoint, struct gt_strings *names);
+bool resolver_wanted(const struct gt_container *ctr);
+void resolver_enter(struct gt_container *ctr, const struct gt_container_endpoint *endpoint);
+void resolver_leave(struct gt_container *ctr, const struct gt_container_endpoint *endpoint);
+/* Opens the resolver in the container's namespace where it is wanted and not there; else its view is brought up to date. */
+int resolver_serve(struct gt_container *ctr, int netns_fd, bool *opened, struct gt_error *err);
+void resolver_change(struct gt_container *ctr);
+void resolver_stop(struct gt_container *ctr);
+
+/* ---- sandbox_files.c ---- */
+int resolver_write_file(const struct gt_container *ctr, struct gt_error *err);
 
 /* ---- endpoint_json.c ---- */
 /* Docker's EndpointSettings, as asked for. */

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "dns/dns.h"
 #include "engine/config_check.h"
 #include "engine/network.h"
 
@@ -150,6 +151,27 @@ static void replace_lines(struct gt_buf *text, const char *word, const struct gt
 	gt_buf_add(text, kept.data, kept.len);
 }
 
+/* The servers become a comment, as they are asked by the resolver at 127.0.0.11 now; a name without a dot is asked for as it is. */
+static void interpose(struct gt_buf *text)
+{
+	AUTO_BUF struct gt_buf rest = { 0 }, servers = { 0 };
+	AUTO_FREE char *copy = gt_xstrdup(text->data ? text->data : "");
+	char *lines = copy, *line;
+	bool ndots = strstr(copy, "ndots:") != NULL, options = false;
+	while ((line = strsep(&lines, "\n")) != NULL) {
+		if (strncmp(line, "nameserver", 10) == 0)
+			gt_buf_printf(&servers, "%shost(%s)", servers.len ? " " : "", line + 10 + strspn(line + 10, " \t"));
+		else if (strncmp(line, "options", 7) == 0 && !ndots && !options)
+			gt_buf_printf(&rest, "%s ndots:0\n", line);
+		else if (*line)
+			gt_buf_printf(&rest, "%s\n", line);
+		options = options || strncmp(line, "options", 7) == 0;
+	}
+	gt_buf_reset(text);
+	gt_buf_printf(text, "nameserver %s\n%s%s\n# ExtServers: [%s]\n", GT_DNS_ADDRESS, rest.data ? rest.data : "",
+		      ndots || options ? "" : "options ndots:0\n", servers.data ? servers.data : "");
+}
+
 static int check_resolver(const struct gt_container *ctr, struct gt_error *err)
 {
 	const struct gt_host_config *host = &ctr->config.host;
@@ -163,17 +185,20 @@ static int check_resolver(const struct gt_container *ctr, struct gt_error *err)
 	return 0;
 }
 
-static int write_resolver(const struct gt_container *ctr, struct gt_error *err)
+int resolver_write_file(const struct gt_container *ctr, struct gt_error *err)
 {
 	const struct gt_config *config = atomic_load(&ctr->engine->config);
 	const struct gt_host_config *host = &ctr->config.host;
 	AUTO_BUF struct gt_buf text = { 0 };
 	if (check_resolver(ctr, err) < 0)
 		return -1;
-	read_host_resolver(strcmp(host->network_mode, "host") == 0, &text);
+	bool own_resolver = resolver_wanted(ctr);
+	read_host_resolver(own_resolver || strcmp(host->network_mode, "host") == 0, &text);
 	replace_lines(&text, "nameserver", &host->dns, &config->dns, false);
 	replace_lines(&text, "search", &host->dns_search, &config->dns_search, true);
 	replace_lines(&text, "options", &host->dns_options, &config->dns_options, true);
+	if (own_resolver)
+		interpose(&text);
 	return write_file(ctr, "resolv.conf", &text, err);
 }
 
@@ -220,5 +245,5 @@ int gt_endpoints_write_files(struct gt_container *ctr, struct gt_error *err)
 		return 0;
 	gt_buf_reset(&text);
 	gt_buf_printf(&text, "%s\n", ctr->config.hostname ? ctr->config.hostname : "");
-	return write_file(ctr, "hostname", &text, err) < 0 || write_resolver(ctr, err) < 0 ? -1 : 0;
+	return write_file(ctr, "hostname", &text, err) < 0 || resolver_write_file(ctr, err) < 0 ? -1 : 0;
 }
