@@ -28,8 +28,8 @@
 #include "base/clock.h"
 #include "dns/table.h"
 
-#define DNS_MAX_ERRANDS 1024            /* questions that wait for an upstream, in all */
-#define DNS_MAX_CLIENT_ERRANDS 128      /* and of one container */
+#define DNS_MAX_ERRANDS 2048            /* questions that wait for an upstream, in all */
+#define DNS_MAX_CLIENT_ERRANDS 512      /* and of one container */
 #define DNS_MAX_STREAMS 512             /* open TCP connections, in all */
 #define DNS_MAX_CLIENT_STREAMS 16
 #define DNS_MAX_MESSAGE 65535

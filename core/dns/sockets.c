@@ -20,6 +20,7 @@
 #define DNS_PORT 53
 #define ATTEMPTS 16
 #define BACKLOG 64
+#define RECEIVE_BUFFER (512 * 1024)
 
 struct opening {
 	struct dns_client *client;
@@ -30,10 +31,13 @@ struct opening {
 static int open_one(int type, uint16_t port)
 {
 	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = inet_addr(GT_DNS_ADDRESS) };
-	int one = 1;
+	int one = 1, room = RECEIVE_BUFFER;
 	AUTO_CLOSE int fd = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -1;
+	/* Room for a thousand questions or so that come all at once; where it is refused, the system's default has to do. */
+	if (type == SOCK_DGRAM)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room);
 	/* Connections of an earlier daemon may linger at the port. */
 	if (type == SOCK_STREAM && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0)
 		return -1;

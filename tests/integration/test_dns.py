@@ -254,3 +254,202 @@ int main(void)
     assert ask(daemon, "ns", "ns").data == [address(daemon, "ns", "net1")]
     script = "import socket,sys\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM);s.settimeout(3);s.sendto(b'hello',(sys.argv[1],53));print(s.recv(99).decode())"
     assert daemon.command(sys.executable, "-c", script, address(daemon, "ns", "net1")).out == "hello\n"
+
+
+# ---- everything else: upstream servers ----
+
+class Upstream:
+    """A name server in another namespace. Its names say how it is to behave."""
+
+    SCRIPT = textwrap.dedent("""
+        import json, socket, struct, sys, threading
+        address, seen = sys.argv[1], sys.argv[2]
+        log = open(seen, "a", buffering=1)
+        def respond(packet, tcp, source):
+            at, labels = 12, []
+            while packet[at]:
+                labels.append(packet[at + 1:at + 1 + packet[at]].decode("latin-1")); at += packet[at] + 1
+            end = at + 5
+            name = ".".join(labels).lower()
+            edns = packet[end:]
+            log.write(json.dumps({"name": name, "tcp": tcp, "id": packet[:2].hex(), "port": source, "edns": edns.hex(), "at": address}) + "\\n")
+            head = lambda flags, an, ident=packet[:2]: ident + struct.pack("!5H", flags, 1, an, 0, 0)
+            record = lambda n: b"\\xc0\\x0c" + struct.pack("!HHIH", 1, 1, 60, 4) + bytes([192, 0, 2, n])
+            body = packet[12:end]
+            if name.startswith("silent"): return []
+            if name.startswith("missing"): return [head(0x8183, 0) + body]
+            if name.startswith("broken"): return [head(0x8182, 0) + body]
+            if name.startswith("long") and not tcp: return [head(0x8380, 0) + body]
+            if name.startswith(("long", "large")):
+                n = 100
+                return [head(0x8180, n) + body + b"".join(record(i) for i in range(n))]
+            if name.startswith("forged"):
+                wrong = bytes([packet[0] ^ 255, packet[1]])
+                other = b"\\x05other\\0" + body[-4:]
+                return [head(0x8180, 1, wrong) + body + record(66), head(0x8180, 1) + other + record(66), b"xx", head(0x8180, 1) + body + record(1)]
+            return [head(0x8180, 1) + body + record(int(address.split(".")[-1]))]
+        def udp():
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind((address, 53))
+            print("up", flush=True)
+            while True:
+                packet, source = s.recvfrom(4096)
+                for answer in respond(packet, False, source[1]): s.sendto(answer, source)
+        def one(c, source):
+            f = c.makefile("rb")
+            while True:
+                size = f.read(2)
+                if len(size) < 2: return
+                for answer in respond(f.read(struct.unpack("!H", size)[0]), True, source[1]): c.sendall(struct.pack("!H", len(answer)) + answer)
+        def tcp():
+            l = socket.create_server((address, 53))
+            while True:
+                c, source = l.accept(); threading.Thread(target=one, args=(c, source), daemon=True).start()
+        threading.Thread(target=tcp, daemon=True).start()
+        udp()
+    """)
+
+    def __init__(self, netns, address, path):
+        self.path = path
+        self.process = subprocess.Popen(["ip", "netns", "exec", netns, sys.executable, "-c", self.SCRIPT, address, str(path)], stdout=subprocess.PIPE)
+        assert self.process.stdout.readline() == b"up\n"
+
+    def seen(self):
+        with open(self.path) as f:
+            return [json.loads(line) for line in f]
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def outside(daemon):
+    """A second host: a namespace wired to the daemon's, 10.232.0.1 and .3 there and 10.232.0.2 here."""
+    name = daemon.name + "d"
+    run("ip", "netns", "add", name)
+    run("ip", "-n", daemon.name, "link", "add", "up1", "type", "veth", "peer", "name", "up1", "netns", name)
+    for ns, at in ((name, "10.232.0.1/24"), (name, "10.232.0.3/24"), (daemon.name, "10.232.0.2/24")):
+        run("ip", "-n", ns, "address", "add", at, "dev", "up1")
+        run("ip", "-n", ns, "link", "set", "up1", "up")
+    run("ip", "-n", name, "link", "set", "lo", "up")
+    yield name
+    run("ip", "netns", "del", name)
+    run("ip", "-n", daemon.name, "link", "del", "up1")
+
+
+@pytest.fixture
+def upstream(outside, tmp_path):
+    server = Upstream(outside, "10.232.0.1", tmp_path / "seen")
+    yield server
+    server.stop()
+
+
+def test_other_names_are_asked_of_the_upstream_server(daemon, upstream):
+    daemon.docker("network", "create", "net1")
+    sleeper(daemon, "c1", "--network", "net1", "--dns", "10.232.0.1")
+    for tcp in (False, True):
+        answer = ask(daemon, "c1", "Host.Example.test", tcp=tcp)
+        assert (answer.rcode, answer.data, answer.question) == (NOERROR, ["192.0.2.1"], "Host.Example.test")
+        assert ask(daemon, "c1", "missing.test", tcp=tcp).rcode == NXDOMAIN
+        assert ask(daemon, "c1", "broken.test", tcp=tcp).rcode == SERVFAIL
+        assert ask(daemon, "c1", "forged.test").data == ["192.0.2.1"]
+    assert {line["tcp"] for line in upstream.seen() if line["name"] == "host.example.test"} == {False, True}
+    assert not any(line["name"].startswith("c1") for line in upstream.seen())
+    ask(daemon, "c1", "c1", AAAA)
+    ask(daemon, "c1", "c1", 65)
+    assert not any(line["name"].startswith("c1") for line in upstream.seen())
+    assert "192.0.2.1" in daemon.docker("exec", "c1", "nslookup", "host.example.test").out
+
+
+def test_long_answers_and_edns(daemon, upstream):
+    daemon.docker("network", "create", "net1")
+    sleeper(daemon, "c1", "--network", "net1", "--dns", "10.232.0.1")
+    cut = ask(daemon, "c1", "long.test")
+    assert cut.cut and not cut.records
+    assert len(ask(daemon, "c1", "long.test", tcp=True).records) == 100
+    too_long = ask(daemon, "c1", "large.test")
+    assert too_long.cut and len(too_long.packet) <= 512
+    assert len(ask(daemon, "c1", "large.test", edns=4096).records) == 100
+    assert upstream.seen()[-1]["edns"].startswith("0000291000")
+    daemon.docker("exec", "c1", "nslookup", "large.test", check=False)
+
+
+def test_ids_and_ports_of_forwarded_questions_are_random(daemon, upstream):
+    daemon.docker("network", "create", "net1")
+    sleeper(daemon, "c1", "--network", "net1", "--dns", "10.232.0.1")
+    for i in range(12):
+        ask(daemon, "c1", f"name{i}.test")
+    lines = upstream.seen()
+    assert len({line["id"] for line in lines}) >= 11 and len({line["port"] for line in lines}) >= 11
+    assert "1234" not in [line["id"] for line in lines][:1]
+
+
+def test_the_next_server_where_one_is_silent_closed_or_broken(daemon, outside, upstream, tmp_path):
+    daemon.docker("network", "create", "net1")
+    second = Upstream(outside, "10.232.0.3", tmp_path / "second")
+    try:
+        sleeper(daemon, "closed", "--network", "net1", "--dns", "10.232.0.2", "--dns", "10.232.0.3")  # nobody listens at the first
+        started = time.monotonic()
+        assert ask(daemon, "closed", "host.test").data == ["192.0.2.3"]
+        assert time.monotonic() - started < 1.5
+        sleeper(daemon, "silent", "--network", "net1", "--dns", "10.232.0.77", "--dns", "10.232.0.3")  # nobody is there
+        assert ask(daemon, "silent", "host.test").data == ["192.0.2.3"]
+        assert ask(daemon, "silent", "host.test", tcp=True).data == ["192.0.2.3"]
+        sleeper(daemon, "both", "--network", "net1", "--dns", "10.232.0.1", "--dns", "10.232.0.3")
+        assert ask(daemon, "both", "broken.test").rcode == SERVFAIL
+        assert [s.seen()[-1]["name"] for s in (upstream, second)] == ["broken.test"] * 2
+        assert ask(daemon, "both", "silent.test").rcode == SERVFAIL
+    finally:
+        second.stop()
+
+
+def test_nothing_leaves_internal_networks(daemon, upstream):
+    daemon.docker("network", "create", "--internal", "closed")
+    sleeper(daemon, "c1", "--network", "closed", "--dns", "10.232.0.1")
+    assert ask(daemon, "c1", "host.test").rcode == NXDOMAIN
+    assert ask(daemon, "c1", "c1").data == [address(daemon, "c1", "closed")]
+    assert upstream.seen() == [] if os.path.exists(upstream.path) else True
+
+
+def test_hostile_messages(daemon, upstream):
+    daemon.docker("network", "create", "net1")
+    sleeper(daemon, "c1", "--network", "net1", "--dns", "10.232.0.1")
+    good = question("c1")
+    for packet in (b"", b"x", good[:11], question("c1", flags=0x8100), os.urandom(5000)):
+        assert send(daemon, "c1", packet, timeout=0.3) is None
+    two = good[:4] + b"\0\2" + good[6:]
+    loop = good[:12] + b"\xc0\x0c" + good[-4:]
+    for packet in (good[:12], good[:-3], two, loop, good[:12] + b"\x3fabc"):
+        assert send(daemon, "c1", packet).rcode == FORMERR
+    assert send(daemon, "c1", question("c1", flags=0x2800)).rcode == NOTIMP
+    assert send(daemon, "c1", question("c1", 252)).rcode == REFUSED
+    assert send(daemon, "c1", b"\0", tcp=True) is None
+    assert ask(daemon, "c1", "c1").data == [address(daemon, "c1", "net1")]
+
+
+def test_300_names_at_once(daemon, upstream):
+    daemon.docker("network", "create", "net1")
+    sleeper(daemon, "c1", "--network", "net1", "--dns", "10.232.0.1", "--network-alias", "own")
+    pid = daemon.inspect("c1")["State"]["Pid"]
+    script = textwrap.dedent("""
+        import socket, struct
+        codes, sockets = [], []
+        for n in range(6):  # a socket's buffer has room for some 200 small datagrams
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(8); s.connect(("127.0.0.11", 53)); sockets.append(s)
+            for i in range(100):
+                name = f"name{n}-{i}.test" if i % 2 else "own"
+                s.send(struct.pack("!6H", i, 0x100, 1, 0, 0, 0) + b"".join(bytes([len(l)]) + l.encode() for l in name.split(".")) + b"\\0\\0\\1\\0\\1")
+        for s in sockets:
+            codes += [s.recv(9999)[3] & 15 for i in range(100)]
+        print(codes.count(0))
+    """)
+    done = run("nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-c", script)
+    assert done.out == "600\n", (done, run("nsenter", f"--net=/proc/{pid}/ns/net", "sh", "-c", "grep Udp: /proc/net/snmp").out, len(upstream.seen()))
+
+
+def test_ndots_keeps_single_labels_inside(daemon, upstream):
+    daemon.docker("network", "create", "net1")
+    sleeper(daemon, "c1", "--network", "net1", "--dns", "10.232.0.1", "--dns-option", "ndots:2")
+    sleeper(daemon, "c2", "--network", "net1", "--dns", "10.232.0.1")
+    assert ask(daemon, "c1", "single").rcode == NXDOMAIN
+    assert ask(daemon, "c2", "single").data == ["192.0.2.1"]
