@@ -113,6 +113,8 @@ static int check_wish(struct gt_container *ctr, const struct nature *nature, con
 		return gt_fail(err, GT_INVALID, "user specified IP address is supported on user defined networks only, and %s is not one", nature->name);
 	if (endpoint->aliases.count && nature->builtin)
 		return gt_fail(err, GT_INVALID, "network-scoped alias is supported only for containers in user defined networks, and %s is not one", nature->name);
+	if (endpoint->links.count && nature->builtin)
+		return gt_fail(err, GT_INVALID, "links of an endpoint are supported only in user defined networks, and %s is not one", nature->name);
 	if (endpoint->want_mac && (nature->host || nature->none))
 		return gt_fail(err, GT_INVALID, "conflicting options: mac-address and the network mode %s", nature->name);
 	LOCKED(&ctr->engine->networks->lock);
@@ -238,8 +240,8 @@ int gt_endpoints_reserve(struct gt_container *ctr, json_t *warnings, struct gt_e
 	json_t *configs = NULL;
 	if (gt_json_object(ctr->networking, "EndpointsConfig", &configs, err) < 0 || ports_check(ctr, err) < 0)
 		return -1;
-	if (host->links.count)
-		return gt_fail(err, GT_UNSUPPORTED, "HostConfig.Links (legacy container links) are not supported: put both containers into one user defined network");
+	if (links_read(ctr, err) < 0)
+		return -1;
 	if (endpoints_are_shared(ctr))
 		return reserve_shared(ctr, configs, err);
 	if (ctr->config.network_disabled) {
@@ -250,6 +252,7 @@ int gt_endpoints_reserve(struct gt_container *ctr, json_t *warnings, struct gt_e
 		gt_endpoints_release(ctr);
 		return -1;
 	}
+	links_note(ctr);
 	warn_of_ports(ctr, warnings);
 	return 0;
 }
@@ -257,6 +260,7 @@ int gt_endpoints_reserve(struct gt_container *ctr, json_t *warnings, struct gt_e
 /* Before a start nothing is held in the networks; what is joined has been left by now. */
 void gt_endpoints_release(struct gt_container *ctr)
 {
+	links_forget(ctr);
 	gt_endpoints_leave(ctr, -1);
 }
 
@@ -386,6 +390,8 @@ static int join_at(struct gt_container *ctr, size_t index, bool default_route, i
 		return -1;
 	replace(ctr, index, &endpoint);
 	resolver_enter(ctr, &endpoint);
+	if (nature.builtin)
+		links_tell(ctr);
 	tell(ctr, endpoint.network_id, "connect");
 	return 0;
 }

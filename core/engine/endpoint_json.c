@@ -53,10 +53,13 @@ static int read_names(const json_t *settings, struct gt_container_endpoint *endp
 						      { .name = NULL } };
 	if (gt_json_decode(settings, NAMES, endpoint, err) < 0)
 		return -1;
-	if (endpoint->links.count)
-		return gt_fail(err, GT_UNSUPPORTED, "links of endpoints are not supported: use aliases");
-	if (endpoint->aliases.count > MAX_NAMES)
-		return gt_fail(err, GT_TOO_LARGE, "an endpoint has at most %d aliases", MAX_NAMES);
+	if (endpoint->aliases.count > MAX_NAMES || endpoint->links.count > MAX_NAMES)
+		return gt_fail(err, GT_TOO_LARGE, "an endpoint has at most %d aliases and as many links", MAX_NAMES);
+	for (size_t i = 0; i < endpoint->links.count; i++) {
+		const char *link = endpoint->links.items[i], *colon = strchr(link, ':');
+		if (!link[0] || link[0] == ':' || (colon && (!colon[1] || strchr(colon + 1, ':'))) || strlen(link) > 512 || strpbrk(link, " \t\n\r"))
+			return gt_fail(err, GT_INVALID, "bad format for links: %.64s: NAME:ALIAS is wanted", link);
+	}
 	for (size_t i = 0; i < endpoint->aliases.count; i++) {
 		const char *alias = endpoint->aliases.items[i];
 		if (!alias[0] || strlen(alias) > 253 || strpbrk(alias, " \t\n\r/"))
@@ -134,7 +137,8 @@ static json_t *dns_names(const struct gt_container *ctr, const struct gt_contain
 
 static json_t *endpoint_settings(const struct gt_container *ctr, const struct gt_container_endpoint *endpoint)
 {
-	return json_pack("{s:o s:n s:o s:s s:o s:i s:s s:s s:s s:o s:i s:s s:o s:i s:o}", "IPAMConfig", ipam_config(endpoint), "Links", "Aliases",
+	return json_pack("{s:o s:o s:o s:s s:o s:i s:s s:s s:s s:o s:i s:s s:o s:i s:o}", "IPAMConfig", ipam_config(endpoint), "Links",
+			 gt_strings_to_json(&endpoint->links), "Aliases",
 			 gt_strings_to_json(&endpoint->aliases), "MacAddress", endpoint->mac, "DriverOpts",
 			 endpoint->driver_opts ? json_incref(endpoint->driver_opts) : json_null(), "GwPriority", (int)endpoint->gw_priority, "NetworkID",
 			 endpoint->network_id, "EndpointID", endpoint->id, "Gateway", endpoint->gateway4, "IPAddress", address_only(endpoint->ipv4),
@@ -229,8 +233,9 @@ json_t *gt_endpoints_to_json(const struct gt_container *ctr)
 	json_t *list = json_array();
 	for (size_t i = 0; i < ctr->endpoint_count; i++) {
 		const struct gt_container_endpoint *endpoint = &ctr->endpoints[i];
-		json_t *row = json_pack("{s:s s:s s:s s:o s:s* s:s* s:s* s:O* s:I}", "NetworkID", endpoint->network_id, "Network", endpoint->network_name,
-					"EndpointID", endpoint->id, "Aliases", gt_strings_to_json(&endpoint->aliases), "WantIPv4", endpoint->want_ipv4,
+		json_t *row = json_pack("{s:s s:s s:s s:o s:o s:s* s:s* s:s* s:O* s:I}", "NetworkID", endpoint->network_id, "Network", endpoint->network_name,
+					"EndpointID", endpoint->id, "Aliases", gt_strings_to_json(&endpoint->aliases), "Links",
+					gt_strings_to_json(&endpoint->links), "WantIPv4", endpoint->want_ipv4,
 					"WantIPv6", endpoint->want_ipv6, "WantMac", endpoint->want_mac, "DriverOpts", endpoint->driver_opts, "GwPriority",
 					(json_int_t)endpoint->gw_priority);
 		if (endpoint_joined(endpoint))
@@ -302,6 +307,7 @@ int gt_endpoints_from_json(struct gt_container *ctr, const json_t *json, struct 
 {
 	bool running = ctr->status == GT_RUNNING || ctr->status == GT_PAUSED;
 	size_t count = json_array_size(json);
+	links_note(ctr);
 	if (count > MAX_ENDPOINTS)
 		return gt_fail(err, GT_TOO_LARGE, "more than %d endpoints", MAX_ENDPOINTS);
 	ctr->endpoints = gt_xcalloc(count + 1, sizeof *ctr->endpoints);

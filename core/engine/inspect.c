@@ -75,6 +75,7 @@ json_t *gt_container_inspect(struct gt_engine *engine, const char *ref, bool siz
 	gt_time_format(ctr->created, created);
 	AUTO_JSON json_t *networks = gt_endpoints_settings(ctr);
 	AUTO_JSON json_t *mounts = gt_mounts_inspect(ctr);
+	AUTO_JSON json_t *links = links_to_json(ctr);
 	AUTO_JSON json_t *execs = exec_ids(ctr);
 	pthread_mutex_lock(&ctr->lock);
 	json_t *inspect =
@@ -93,6 +94,7 @@ json_t *gt_container_inspect(struct gt_engine *engine, const char *ref, bool siz
 		return gt_fail_null(err, GT_INTERNAL, "container %s cannot be described as JSON", ctr->id);
 	}
 	json_object_set(inspect, "ExecIDs", execs);
+	json_object_set(host, "Links", links);
 	json_object_set_new(inspect, "HostConfig", host);
 	json_object_set_new(inspect, "GraphDriver", graph_driver(ctr));
 	json_object_set(inspect, "Mounts", mounts);

@@ -311,6 +311,9 @@ json_t *gt_endpoints_summary(struct gt_container *ctr);         /* list's Networ
 /* resolver.c: after gt_networks_reconcile(), names are known again, and soon after sockets are open again; a new name is made known. */
 void gt_resolvers_reconcile(struct gt_engine *engine);
 void gt_resolver_renamed(struct gt_container *ctr);
+/* links.c: inspect's HostConfig.Links, null for none; what links on the default bridge add to the environment. */
+json_t *links_to_json(struct gt_container *ctr);
+void links_add_environment(const struct gt_container *ctr, struct gt_strings *env);
 /* Contents of /etc/hosts and /etc/resolv.conf; addresses are known after join (the files are bind-mounted: written in place). */
 int gt_endpoints_write_files(struct gt_container *ctr, struct gt_error *err);
 json_t *gt_endpoints_to_json(const struct gt_container *ctr);   /* for the store */

@@ -329,6 +329,11 @@ void gt_networks_close(struct gt_engine *engine)
 		return;
 	for (size_t i = 0; (slot = gt_map_next(&networks->by_id, &i)) != NULL;)
 		network_free(slot->value);
+	for (size_t i = 0; (slot = gt_map_next(&networks->linked, &i)) != NULL;) {
+		gt_strings_free(slot->value);
+		free(slot->value);
+	}
+	gt_map_free(&networks->linked);
 	gt_map_free(&networks->by_id);
 	gt_map_free(&networks->by_name);
 	pthread_mutex_destroy(&networks->lock);

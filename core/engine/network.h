@@ -9,6 +9,7 @@
  *   endpoint_json.c     endpoints as inspect, list and the store see them
  *   sandbox_files.c     hosts, resolv.conf, hostname
  *   resolver.c          what the name server knows of containers
+ *   links.c             HostConfig.Links
  *   ipam.c              addresses of one subnet
  */
 #pragma once
@@ -51,6 +52,7 @@ struct gt_networks {
 	pthread_mutex_t changing;       /* a creation or removal, whole; taken before `lock` */
 	pthread_mutex_t lock;           /* the tables; never held across a driver's op */
 	struct gt_map by_id, by_name;
+	struct gt_map linked;           /* links.c: container id -> struct gt_strings of ids */
 	struct gt_collection *documents;
 };
 
@@ -124,6 +126,16 @@ void resolver_leave(struct gt_container *ctr, const struct gt_container_endpoint
 int resolver_serve(struct gt_container *ctr, int netns_fd, bool *opened, struct gt_error *err);
 void resolver_change(struct gt_container *ctr);
 void resolver_stop(struct gt_container *ctr);
+
+/* ---- links.c ---- */
+/* create: HostConfig.Links as they are kept. note, forget: who links to whom, after create or load and until removal. */
+int links_read(struct gt_container *ctr, struct gt_error *err);
+void links_note(struct gt_container *ctr);
+void links_forget(struct gt_container *ctr);
+/* Lines of hosts. Fails for a container that is about to start where another does not run. */
+int links_add_hosts(struct gt_container *ctr, struct gt_buf *hosts, struct gt_error *err);
+/* It has come into the default bridge: those that link to it write their hosts again. */
+void links_tell(struct gt_container *ctr);
 
 /* ---- sandbox_files.c ---- */
 int resolver_write_file(const struct gt_container *ctr, struct gt_error *err);

@@ -80,7 +80,7 @@ static bool leads_out(struct gt_engine *engine, const char *network_id)
 	return network && !network->internal;
 }
 
-/* "target:alias" of an endpoint. A target that exists is known by its id from now on, so that it may be renamed. */
+/* "target:alias" of an endpoint, or of HostConfig.Links with an id. A target that exists is known by its id from now on, so that it may be renamed. */
 static void see_link(struct gt_container *ctr, const char *network_id, const char *text, struct sight *sight)
 {
 	const char *colon = strchr(text, ':');
@@ -116,6 +116,8 @@ static void look(struct gt_container *ctr, struct sight *sight)
 		sight->network_ids[sight->view.network_count++] = endpoint->network_id;
 		for (size_t l = 0; l < endpoint->links.count; l++)
 			see_link(ctr, endpoint->network_id, endpoint->links.items[l], sight);
+		for (size_t l = 0; l < host->links.count; l++)
+			see_link(ctr, endpoint->network_id, host->links.items[l], sight);
 	}
 	sight->view.container_id = ctr->id;
 	sight->view.network_ids = sight->network_ids;

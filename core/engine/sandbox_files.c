@@ -76,7 +76,7 @@ static void add_own(const struct gt_container *ctr, struct gt_buf *hosts)
 	}
 }
 
-static int compose_hosts(const struct gt_container *ctr, struct gt_buf *hosts, struct gt_error *err)
+static int compose_hosts(struct gt_container *ctr, struct gt_buf *hosts, struct gt_error *err)
 {
 	static const char BASE[] = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\n"
 				   "ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
@@ -84,7 +84,7 @@ static int compose_hosts(const struct gt_container *ctr, struct gt_buf *hosts, s
 		gt_buf_str(hosts, BASE);
 	else if (hosts->len && hosts->data[hosts->len - 1] != '\n')
 		gt_buf_char(hosts, '\n');
-	if (add_extra_hosts(ctr, hosts, err) < 0)
+	if (add_extra_hosts(ctr, hosts, err) < 0 || links_add_hosts(ctr, hosts, err) < 0)
 		return -1;
 	add_own(ctr, hosts);
 	return 0;

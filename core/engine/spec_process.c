@@ -46,10 +46,22 @@ json_t *spec_capabilities(const struct gt_host_config *host, bool privileged)
 	return list;
 }
 
+/* Whether a list sets the variable that "NAME=VALUE" sets. */
+static bool sets(const struct gt_strings *list, const char *variable)
+{
+	size_t len = strcspn(variable, "=") + 1;
+	for (size_t i = 0; i < list->count; i++) {
+		if (strncmp(list->items[i], variable, len) == 0)
+			return true;
+	}
+	return false;
+}
+
 static json_t *environment(const struct gt_container *ctr)
 {
 	json_t *env = json_array();
 	const struct gt_strings *own = &ctr->config.env;
+	struct gt_strings linked = { 0 };
 	bool path = false, hostname = false, term = false;
 	for (size_t i = 0; i < own->count; i++) {
 		path = path || strncmp(own->items[i], "PATH=", 5) == 0;
@@ -62,6 +74,12 @@ static json_t *environment(const struct gt_container *ctr)
 		json_array_append_new(env, json_sprintf("HOSTNAME=%s", ctr->config.hostname ? ctr->config.hostname : ""));
 	if (!term && ctr->config.tty)
 		json_array_append_new(env, json_string("TERM=xterm"));
+	links_add_environment(ctr, &linked);
+	for (size_t i = 0; i < linked.count; i++) {
+		if (!sets(own, linked.items[i]))
+			json_array_append_new(env, json_string(linked.items[i]));
+	}
+	gt_strings_free(&linked);
 	for (size_t i = 0; i < own->count; i++)
 		json_array_append_new(env, json_string(own->items[i]));
 	return env;

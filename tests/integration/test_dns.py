@@ -453,3 +453,70 @@ def test_ndots_keeps_single_labels_inside(daemon, upstream):
     sleeper(daemon, "c2", "--network", "net1", "--dns", "10.232.0.1")
     assert ask(daemon, "c1", "single").rcode == NXDOMAIN
     assert ask(daemon, "c2", "single").data == ["192.0.2.1"]
+
+
+# ---- links ----
+
+def test_links_in_user_defined_networks_are_the_containers_own_aliases(daemon):
+    daemon.docker("network", "create", "net1")
+    daemon.docker("network", "create", "net2")
+    sleeper(daemon, "db", "--network", "net1")
+    sleeper(daemon, "web", "--network", "net1", "--link", "db:store", "--dns", "127.0.0.200")
+    sleeper(daemon, "other", "--network", "net1", "--dns", "127.0.0.200")
+    ip = address(daemon, "db", "net1")
+    assert ask(daemon, "web", "store").data == [ip] and ask(daemon, "web", "STORE", tcp=True).data == [ip]
+    assert ask(daemon, "web", "store", AAAA).rcode == NOERROR
+    assert ask(daemon, "other", "store").rcode == SERVFAIL
+    assert daemon.inspect("web")["NetworkSettings"]["Networks"]["net1"]["Links"] == ["db:store"]
+    assert daemon.inspect("web")["HostConfig"]["Links"] == ["/db:/web/store"]
+    daemon.docker("network", "connect", "--link", "late:l", "net2", "other")  # what is not there yet is found when it comes
+    assert ask(daemon, "other", "l").rcode == SERVFAIL
+    sleeper(daemon, "late", "--network", "net2")
+    assert ask(daemon, "other", "l").data == [address(daemon, "late", "net2")]
+    daemon.docker("rename", "db", "database")
+    assert ask(daemon, "web", "store").data == [ip]
+    refused = daemon.docker("run", "--rm", "--network", "host", "--link", "database:x", IMAGE, "true", check=False)
+    assert refused.code == 125 and "link" in refused.err
+
+
+def test_links_on_the_default_bridge(daemon):
+    daemon.docker("run", "-d", "--name", "db", "--hostname", "dbhost", "--expose", "5432", "--expose", "53/udp", "-e", "USER=me", IMAGE, "sleep", "1000")
+    sleeper(daemon, "web", "--link", "db:my-store", "--link", "db")
+    ip = address(daemon, "db", "bridge")
+    hosts = lambda: daemon.docker("exec", "web", "cat", "/etc/hosts").out
+    assert f"{ip}\tmy-store dbhost db\n" in hosts() and f"{ip}\tdb dbhost\n" in hosts()
+    env = daemon.docker("exec", "web", "env").out.splitlines()
+    for line in (f"MY_STORE_PORT=udp://{ip}:53", f"MY_STORE_PORT_5432_TCP=tcp://{ip}:5432", f"MY_STORE_PORT_5432_TCP_ADDR={ip}", "MY_STORE_PORT_5432_TCP_PORT=5432",
+                 "MY_STORE_PORT_5432_TCP_PROTO=tcp", "MY_STORE_NAME=/web/my-store", "MY_STORE_ENV_USER=me", "DB_NAME=/web/db"):
+        assert line in env, (line, env)
+    assert daemon.inspect("web")["HostConfig"]["Links"] == ["/db:/web/my-store", "/db:/web/db"]
+    assert daemon.docker("exec", "web", "ping", "-c1", "-W2", "my-store").code == 0
+    daemon.docker("stop", "-t", "0", "db")
+    sleeper(daemon, "squatter")  # takes the address over
+    daemon.docker("start", "db")
+    moved = address(daemon, "db", "bridge")
+    wait_until(lambda: f"{moved}\tmy-store dbhost db\n" in hosts(), what="the new address in hosts")
+    if moved != ip:
+        assert f"{ip}\tmy-store" not in hosts()
+    daemon.docker("stop", "-t", "0", "web", "db")
+    refused = daemon.docker("start", "web", check=False)
+    assert refused.code == 1 and "Cannot link to a non running container: /db AS /web/my-store" in refused.err
+    missing = daemon.docker("run", "--rm", "--link", "nobody:x", IMAGE, "true", check=False)
+    assert missing.code == 125 and "nobody" in missing.err
+
+
+def test_links_outlive_the_daemon(fresh_daemon):
+    daemon = fresh_daemon.start()
+    daemon.docker("network", "create", "net1")
+    sleeper(daemon, "db")
+    sleeper(daemon, "web", "--link", "db:store")
+    sleeper(daemon, "udb", "--network", "net1")
+    sleeper(daemon, "uweb", "--network", "net1", "--link", "udb:store")
+    daemon.restart(crash=True)
+    assert daemon.inspect("web")["HostConfig"]["Links"] == ["/db:/web/store"]
+    wait_until(lambda: (a := send(daemon, "uweb", question("store"), timeout=0.5)) and a.data == [address(daemon, "udb", "net1")], 1, "an answer")
+    daemon.docker("stop", "-t", "0", "db")
+    sleeper(daemon, "squatter")
+    daemon.docker("start", "db")
+    ip = address(daemon, "db", "bridge")
+    wait_until(lambda: f"{ip}\tstore" in daemon.docker("exec", "web", "cat", "/etc/hosts").out, what="the new address in hosts")
