@@ -56,10 +56,10 @@ static inline pthread_mutex_t *gt_locked(pthread_mutex_t *mutex)
 	return mutex;
 }
 
-#define AUTO_FREE   __attribute__((cleanup(gt_auto_free)))
-#define AUTO_CLOSE  __attribute__((cleanup(gt_auto_close)))
-#define AUTO_JSON   __attribute__((cleanup(gt_auto_json)))
-#define AUTO_FCLOSE __attribute__((cleanup(gt_auto_fclose)))
+#define AUTO_FREE   __attribute__((cleanup(gt_auto_free), unused))
+#define AUTO_CLOSE  __attribute__((cleanup(gt_auto_close), unused))
+#define AUTO_JSON   __attribute__((cleanup(gt_auto_json), unused))
+#define AUTO_FCLOSE __attribute__((cleanup(gt_auto_fclose), unused))
 
 #define GT_PASTE2(a, b) a##b
 #define GT_PASTE(a, b) GT_PASTE2(a, b)

@@ -4,7 +4,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/auto.h"
 #include "base/buf.h"
+#include "base/utf8.h"
 
 /* jansson's own limit on depth is far above ours and costs C stack: count brackets first. */
 static int check_depth(const char *text, size_t len, const char *what, struct gt_error *err)
@@ -144,13 +146,22 @@ int gt_strings_copy(struct gt_strings *to, const struct gt_strings *from)
 	return 0;
 }
 
+json_t *gt_json_text(const char *text)
+{
+	json_t *string = json_string(text);
+	if (string)
+		return string;
+	AUTO_FREE char *repaired = gt_utf8_repair(text);
+	return json_string(repaired);
+}
+
 json_t *gt_strings_to_json(const struct gt_strings *list)
 {
 	if (!list->set && !list->count)
 		return json_null();
 	json_t *array = json_array();
 	for (size_t i = 0; i < list->count; i++)
-		json_array_append_new(array, json_string(list->items[i]));
+		json_array_append_new(array, gt_json_text(list->items[i]));
 	return array;
 }
 
@@ -238,11 +249,11 @@ static json_t *encode_field(const struct gt_json_field *field, const void *membe
 	switch (field->type) {
 	case GT_JSON_STRING: {
 		const char *text = *(char *const *)member;
-		return text || !field->omit_empty ? json_string(text ? text : "") : NULL;
+		return text || !field->omit_empty ? gt_json_text(text ? text : "") : NULL;
 	}
 	case GT_JSON_OPT_STRING: {
 		const char *text = *(char *const *)member;
-		return text ? json_string(text) : json_null();
+		return text ? gt_json_text(text) : json_null();
 	}
 	case GT_JSON_INT:
 		return json_integer(*(const int64_t *)member);

@@ -32,6 +32,9 @@ int gt_json_bool(const json_t *object, const char *name, bool *out, struct gt_er
 int gt_json_object(const json_t *object, const char *name, json_t **out, struct gt_error *err);
 int gt_json_array(const json_t *object, const char *name, json_t **out, struct gt_error *err);
 
+/* A JSON string, with U+FFFD for each byte that is not UTF-8, as Go writes it: nothing is lost silently. The caller's. */
+json_t *gt_json_text(const char *text);
+
 /* A list of strings owned by a struct: items[count] is NULL; items is NULL where the JSON was null or
  * absent (Docker tells null from []: `set` is true for []). */
 struct gt_strings {

@@ -149,6 +149,15 @@ static int write_at(int fd, const char *bytes, size_t len, int64_t offset)
 	return 0;
 }
 
+/* Holes count as well: whoever reads the file later reads them. */
+static int count_bytes(struct fs_sink *sink, int64_t len, struct gt_error *err)
+{
+	if (len > sink->max_bytes - sink->bytes)
+		return gt_fail(err, GT_TOO_LARGE, "the archive unpacks to more than %lld bytes", (long long)sink->max_bytes);
+	sink->bytes += len;
+	return 0;
+}
+
 static int fill_file(struct fs_sink *sink, struct archive *archive, struct fs_entry *item, int fd, struct gt_error *err)
 {
 	const void *block;
@@ -156,10 +165,8 @@ static int fill_file(struct fs_sink *sink, struct archive *archive, struct fs_en
 	int64_t offset, end = 0;
 	int rc;
 	while ((rc = archive_read_data_block(archive, &block, &len, &offset)) == ARCHIVE_OK || rc == ARCHIVE_WARN) {
-		sink->bytes += (int64_t)len;
-		if (sink->bytes > sink->max_bytes)
-			return gt_fail(err, GT_TOO_LARGE, "the archive unpacks to more than %lld bytes",
-				       (long long)sink->max_bytes);
+		if (offset < end || count_bytes(sink, offset - end + (int64_t)len, err) < 0)
+			return offset < end ? read_error(archive, item->path, err) : -1;
 		if (write_at(fd, block, len, offset) < 0)
 			return gt_fail_errno(err, errno, "write %.200s", item->path);
 		end = offset + (int64_t)len;
@@ -167,6 +174,8 @@ static int fill_file(struct fs_sink *sink, struct archive *archive, struct fs_en
 	if (rc != ARCHIVE_EOF)
 		return read_error(archive, item->path, err);
 	int64_t size = archive_entry_size(item->entry);
+	if (size > end && count_bytes(sink, size - end, err) < 0)
+		return -1;
 	if (size > end && ftruncate(fd, size) < 0)
 		return gt_fail_errno(err, errno, "write %.200s: a sparse file of %lld bytes", item->path, (long long)size);
 	return 0;

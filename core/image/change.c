@@ -139,7 +139,7 @@ static void set_label(struct gt_image_config *config, const char *key, const cha
 		json_decref(config->labels);
 		config->labels = json_object();
 	}
-	json_object_set_new(config->labels, key, json_string(value));
+	json_object_set_new(config->labels, key, gt_json_text(value));
 }
 
 static int change_label(struct gt_image_config *config, const struct gt_scope *scope, const char *text, struct gt_error *err)
@@ -318,9 +318,9 @@ static int change_healthcheck(struct gt_image_config *config, const struct gt_sc
 		bool exec = gt_words_json(rest, &list);
 		json_array_append_new(test, json_string(exec ? "CMD" : "CMD-SHELL"));
 		for (size_t i = 0; exec && i < list.count; i++)
-			json_array_append_new(test, json_string(list.items[i]));
+			json_array_append_new(test, gt_json_text(list.items[i]));
 		if (!exec)
-			json_array_append_new(test, json_string(rest));
+			json_array_append_new(test, gt_json_text(rest));
 		gt_strings_free(&list);
 	} else {
 		return gt_fail(err, GT_INVALID, "HEALTHCHECK wants CMD and a command, or NONE, not \"%.60s\"", text);
@@ -357,6 +357,9 @@ int gt_image_config_apply(struct gt_image_config *config, const struct gt_scope 
 {
 	if (strlen(instruction) > MAX_INSTRUCTION)
 		return gt_fail(err, GT_TOO_LARGE, "an instruction is longer than %u bytes", MAX_INSTRUCTION);
+	AUTO_JSON json_t *utf8 = json_string(instruction);
+	if (!utf8)
+		return gt_fail(err, GT_INVALID, "an instruction is not UTF-8, which an image's configuration has to be");
 	instruction = gt_skip_space(instruction);
 	size_t len = strcspn(instruction, " \t\n");
 	AUTO_FREE char *text = gt_xstrdup(gt_skip_space(instruction + len));

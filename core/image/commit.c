@@ -51,7 +51,7 @@ struct layer *layer_of_job(struct gt_images *images, json_t *request, struct lay
 	if (fs_job_start(&job, images->helper, request, -1, to, -1, err) < 0)
 		return NULL;
 	close(take_fd(to));
-	struct layer_source source = { .blob = { from, 0, -1 }, .blob_size = -1 };
+	struct layer_source source = { .blob = { .fd = from, .length = -1 }, .blob_size = -1 };
 	struct gt_error reader = { 0 };
 	struct layer *layer = layer_acquire(images, parent, &source, NULL, err);
 	close(take_fd(from));

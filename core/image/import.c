@@ -77,7 +77,7 @@ int gt_image_import(struct gt_images *images, int in_fd, const char *repo, const
 	gt_json_release(gt_image_config_fields, &config);
 	if (rc < 0)
 		return -1;
-	struct layer_source source = { .blob = { in_fd, 0, -1 }, .blob_size = -1 };
+	struct layer_source source = { .blob = { .fd = in_fd, .length = -1 }, .blob_size = -1 };
 	struct layer *top = layer_acquire(images, NULL, &source, progress, err);
 	if (!top)
 		return gt_context(err, "import");

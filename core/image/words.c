@@ -15,7 +15,7 @@
 
 const char *gt_skip_space(const char *p)
 {
-	while (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r')
+	while (isspace((unsigned char)*p))
 		p++;
 	return p;
 }

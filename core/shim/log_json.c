@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/utf8.h"
 #include "shim/log.h"
 
 #define ONES 0x0101010101010101ull
@@ -38,30 +39,6 @@ static size_t plain_run(const unsigned char *text, size_t len)
 	return n;
 }
 
-/* Length of the valid UTF-8 sequence of two or more bytes at text, 0 where there is none (Unicode 15, table 3-7). */
-static size_t sequence(const unsigned char *text, size_t len)
-{
-	unsigned char c = text[0], low = 0x80, high = 0xbf;
-	size_t need = c >= 0xc2 && c <= 0xdf ? 2 : c >= 0xe0 && c <= 0xef ? 3 : c >= 0xf0 && c <= 0xf4 ? 4 : 0;
-	if (need == 0 || need > len)
-		return 0;
-	if (c == 0xe0)
-		low = 0xa0;
-	else if (c == 0xed)
-		high = 0x9f;
-	else if (c == 0xf0)
-		low = 0x90;
-	else if (c == 0xf4)
-		high = 0x8f;
-	if (text[1] < low || text[1] > high)
-		return 0;
-	for (size_t i = 2; i < need; i++) {
-		if (text[i] < 0x80 || text[i] > 0xbf)
-			return 0;
-	}
-	return need;
-}
-
 /* One byte that cannot stand for itself; returns how many bytes of out it took, at most 6. */
 static size_t escape(char *out, unsigned char c)
 {
@@ -90,7 +67,7 @@ static size_t quote(char *out, const unsigned char *text, size_t len)
 		at += n;
 		if (at == len)
 			break;
-		n = text[at] >= 0x80 ? sequence(text + at, len - at) : 0;
+		n = text[at] >= 0x80 ? gt_utf8_sequence((const char *)text + at, len - at) : 0;
 		if (n) {
 			memcpy(out, text + at, n);
 			out += n;

@@ -1,7 +1,7 @@
 /* .dockerignore: lines, an empty one, then paths. */
 #include "fuzz.h"
 
-#include "../../cli/ignore.h"
+#include "base/ignore.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,11 +1,14 @@
 /* A layer's tar, unpacked into a directory: nothing outside of it changes, and the recipe and bounds hold. */
-#include "../../core/fshelper/unpack.c" /* for read_tar() */
-
 #include "fuzz.h"
 
 #include <ftw.h>
 #include <locale.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../../core/fshelper/fs.h"
+#include "gantry/plugin.h"
 
 #define MAX_BYTES (4 << 20)
 
@@ -62,7 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	sink.max_bytes = MAX_BYTES;
 	sink.max_entries = 64;
 	sink.recipe = sink.layer && flags & 8 ? fs_recipe_new(recipe) : NULL;
-	int rc = read_tar(&sink, !sink.layer, &err);
+	int rc = fs_read_tar(&sink, !sink.layer, &err);
 	MUST(rc == 0 || err.message[0]);
 	MUST(sink.entries <= 65 && sink.bytes <= MAX_BYTES + (1 << 20));
 	if (sink.recipe)

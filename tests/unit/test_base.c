@@ -19,6 +19,7 @@
 #include "base/map.h"
 #include "base/spawn.h"
 #include "base/stream.h"
+#include "base/utf8.h"
 
 /* ---- errors ---- */
 
@@ -209,6 +210,27 @@ static const struct gt_json_field OUTER[] = {
 	{ .name = "Inner", .type = GT_JSON_STRUCT, .offset = offsetof(struct outer, inner), .nested = INNER },
 	{ 0 },
 };
+
+static void what_is_not_utf8_is_replaced_in_json(void **state)
+{
+	(void)state;
+	static const struct { const char *text, *repaired; } CASES[] = {
+		{ "plain", "plain" },
+		{ "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80" },
+		{ "a\xff" "b", "a\xef\xbf\xbd" "b" },
+		{ "cut \xe2\x82", "cut \xef\xbf\xbd\xef\xbf\xbd" },
+		{ "\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd" },                       /* overlong */
+		{ "\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },          /* a surrogate */
+		{ "\xf4\x90\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" }, /* beyond U+10FFFF */
+		{ "", "" },
+	};
+	for (size_t i = 0; i < GT_COUNT(CASES); i++) {
+		AUTO_JSON json_t *json = gt_json_text(CASES[i].text);
+		AUTO_FREE char *repaired = gt_utf8_repair(CASES[i].text);
+		assert_string_equal(json_string_value(json), CASES[i].repaired);
+		assert_string_equal(repaired, CASES[i].repaired);
+	}
+}
 
 static void a_struct_goes_to_json_and_back(void **state)
 {
@@ -433,6 +455,7 @@ int main(void)
 		cmocka_unit_test(names_that_could_leave_a_directory_are_refused),
 		cmocka_unit_test(a_map_finds_what_it_was_given),
 		cmocka_unit_test(hostile_json_is_refused),
+		cmocka_unit_test(what_is_not_utf8_is_replaced_in_json),
 		cmocka_unit_test(a_struct_goes_to_json_and_back),
 		cmocka_unit_test_setup_teardown(a_document_is_replaced_whole_and_leaves_no_temporary_file, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_path_inside_a_root_cannot_leave_it, scratch_make, scratch_remove),

@@ -105,7 +105,7 @@ static void instructions_change_the_config(void **state)
 		"CMD [\"a\", \"b c\"]", "ENV A=1 B=\"two words\" C='$A'", "ENV OLD the old form  ", "env D=${A}x${NONE:-def}${A:+set}",
 		"EXPOSE 80 53/udp 8000-8002", "LABEL a=b \"c d\"=e\\ f", "USER me:us", "VOLUME [\"/data\"]", "VOLUME /x /y", "WORKDIR /a",
 		"WORKDIR b/../c", "STOPSIGNAL SIGQUIT", "ONBUILD RUN make", "HEALTHCHECK --interval=5s --retries=2 CMD curl -f x",
-		"ENTRYPOINT run it",
+		"ENTRYPOINT run it", "VOLUME \v/x\v\f/y\r",
 	};
 	struct gt_image_config config = { 0 };
 	struct gt_error err = { 0 };
@@ -146,6 +146,7 @@ static void bad_instructions_are_refused_by_name(void **state)
 		{ "ENV =x", "KEY=VALUE" }, { "ENV A=\"x", "quote" }, { "EXPOSE 0", "EXPOSE" }, { "EXPOSE 80/icmp", "EXPOSE" },
 		{ "EXPOSE 9-5", "EXPOSE" }, { "LABEL a=${x", "${" }, { "HEALTHCHECK --bogus=1 CMD x", "--bogus" },
 		{ "HEALTHCHECK maybe", "HEALTHCHECK wants" }, { "ONBUILD ONBUILD x", "ONBUILD" }, { "VOLUME [\"\"]", "empty path" },
+		{ "USER \xff", "UTF-8" },
 	};
 	for (size_t i = 0; i < GT_COUNT(bad); i++) {
 		struct gt_image_config config = { 0 };
