@@ -125,8 +125,8 @@ static int choose_request(struct choice *choice, const json_t *request, struct g
 	if (json_array_size(ids) > MAX_DEVICES || count > MAX_DEVICES)
 		return gt_fail(err, GT_TOO_LARGE, "DeviceRequests: more than %d devices", MAX_DEVICES);
 	bool cdi = strcmp(driver, "cdi") == 0;
-	const char *kind = cdi ? NULL : kind_with(choice, driver, capabilities);
-	if (!cdi && !kind) {
+	const char *kind = cdi ? "" : kind_with(choice, driver, capabilities);
+	if (!kind) {
 		AUTO_FREE char *text = capabilities ? json_dumps(capabilities, JSON_COMPACT) : NULL;
 		return gt_fail(err, GT_INVALID, "could not select device driver \"%.64s\" with capabilities: %.255s: no CDI file of cdi_spec_dirs has such devices",
 			       driver, text ? text : "[]");

@@ -66,7 +66,7 @@ static int connect_now(const struct gt_forward *forward)
 		errno = ENAMETOOLONG;
 		return -1;
 	}
-	strcpy(address.sun_path, forward->settings.to);
+	memcpy(address.sun_path, forward->settings.to, strlen(forward->settings.to) + 1);
 	AUTO_CLOSE int fd = socket(AF_UNIX, (forward->settings.stream ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof address) < 0)
 		return -1;

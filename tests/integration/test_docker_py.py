@@ -104,3 +104,52 @@ def test_events_and_system(client):
     assert {"create", "start", "die", "destroy"} <= {e["Action"] for e in events}
     assert client.ping() and client.version()["ApiVersion"] == "1.50" and client.info()["NCPU"] >= 1
     assert client.df()["Images"]
+
+
+def test_images(client):
+    import io
+    box = client.containers.create(IMAGE, ["true"], name="maker")
+    image = box.commit(repository="pyimage", tag="1", author="someone", changes='ENV A=b')
+    assert image.tags == ["pyimage:1"] and "A=b" in image.attrs["Config"]["Env"] and image.attrs["Author"] == "someone"
+    assert image.tag("pyimage", tag="2")
+    saved = b"".join(image.save(named=True))
+    box.remove()
+    for tag in ("pyimage:1", "pyimage:2"):
+        client.images.remove(tag)
+    with pytest.raises(docker.errors.ImageNotFound):
+        client.images.get("pyimage:1")
+    assert client.images.load(io.BytesIO(saved))[0].history()[0]["Size"] >= 0
+    for tag in [t for i in client.images.list(name="pyimage") for t in i.tags]:
+        client.images.remove(tag)
+
+
+def test_high_level_options(client, tmp_path):
+    tmp_path.chmod(0o755)
+    (tmp_path / "f").write_text("bound\n")
+    types = docker.types
+    out = client.containers.run(
+        IMAGE, ["sh", "-c", "cat /m/f; ulimit -n; hostname; id -u; pwd; cat /etc/hosts; df -k /t | tail -1"], remove=True, hostname="host1", user="1000",
+        working_dir="/tmp", extra_hosts={"other": "10.1.2.3"}, ulimits=[types.Ulimit(name="nofile", soft=64, hard=64)], tmpfs={"/t": "size=1m"},
+        mounts=[types.Mount("/m", str(tmp_path), type="bind", read_only=True)], mem_limit="64m", pids_limit=50, read_only=True, cap_drop=["ALL"],
+        security_opt=["no-new-privileges"], log_config=types.LogConfig(type="json-file", config={"max-size": "1m"})).decode()
+    assert out.split()[:5] == ["bound", "64", "host1", "1000", "/tmp"] and "10.1.2.3" in out and " 1024 " in out
+
+
+def test_health_wait_update_and_prune(client):
+    ms = 1_000_000
+    box = client.containers.run(IMAGE, ["sleep", "100"], detach=True, name="well", mem_limit="64m",
+                                healthcheck={"test": ["CMD", "true"], "interval": 100 * ms, "retries": 3})
+    for _ in range(100):
+        box.reload()
+        if box.attrs["State"]["Health"]["Status"] == "healthy":
+            break
+        import time
+        time.sleep(0.05)
+    assert box.attrs["State"]["Health"]["Status"] == "healthy"
+    box.update(mem_limit="128m", memswap_limit="256m", restart_policy={"Name": "no"})
+    box.reload()
+    assert box.attrs["HostConfig"]["Memory"] == 128 << 20
+    box.kill(signal="KILL")
+    assert box.wait()["StatusCode"] == 137
+    assert box.id in client.containers.prune()["ContainersDeleted"]
+    assert client.networks.prune() is not None and client.volumes.prune() is not None
