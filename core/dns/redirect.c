@@ -1,12 +1,15 @@
 /*
  * redirect.c - a table "gantry" of family ip in the container's own namespace. Shown as nft would:
  *
- *   chain questions { type filter hook output priority -150; ip daddr 127.0.0.11 udp dport 53 udp dport set PORT; ... tcp ... }
- *   chain answers   { type filter hook output priority -250; ip saddr 127.0.0.11 udp sport PORT udp sport set 53; ... tcp ... }
+ *   chain questions-PORT { type filter hook output priority -150; ip daddr 127.0.0.11 udp dport 53 udp dport set PORT; ... tcp ... }
+ *   chain answers-PORT   { type filter hook output priority -250; ip saddr 127.0.0.11 udp sport PORT udp sport set 53; ... tcp ... }
  *
  * Both directions pass the namespace's output hook, so that rewriting ports is all there is to do: no connection tracking comes to life in the
  * namespace, which NAT would bring with it at every start and for every packet. Where the container has brought it to life itself, it sees port 53 both
  * ways: questions are rewritten after it (priority -200), answers before it.
+ *
+ * The table comes to be in one transaction, so that the last chain's name tells whether it is there whole and for this port: a daemon that starts anew
+ * leaves it as it is. To replace it would cost a grace period of the kernel's RCU for each container, tens of milliseconds.
  */
 #include "dns/redirect.h"
 
@@ -21,6 +24,7 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -136,9 +140,8 @@ static void set_port(struct nftnl_rule *rule, uint32_t offset, uint16_t port, ui
 }
 
 /* Where the address and the port stand in their headers differs by direction; where the checksum stands, by protocol. */
-static void put_rule(struct batch *batch, const char *chain, uint8_t protocol, uint16_t from, uint16_t to)
+static void put_rule(struct batch *batch, const char *chain, bool answer, uint8_t protocol, uint16_t from, uint16_t to)
 {
-	bool answer = strcmp(chain, "answers") == 0;
 	struct in_addr address = { .s_addr = inet_addr(GT_DNS_ADDRESS) };
 	uint16_t port = htons(from);
 	struct nftnl_rule *rule = nftnl_rule_alloc();
@@ -154,18 +157,31 @@ static void put_rule(struct batch *batch, const char *chain, uint8_t protocol, u
 	nftnl_rule_free(rule);
 }
 
+struct chain_names {
+	char questions[32], answers[32];
+};
+
+static struct chain_names name_chains(uint16_t port)
+{
+	struct chain_names names;
+	snprintf(names.questions, sizeof names.questions, "questions-%u", port);
+	snprintf(names.answers, sizeof names.answers, "answers-%u", port);
+	return names;
+}
+
 static void compose(struct batch *batch, uint16_t port, bool replace)
 {
+	struct chain_names names = name_chains(port);
 	mark(batch, NFNL_MSG_BATCH_BEGIN);
 	if (replace)
 		put_table(batch, NFT_MSG_DELTABLE, NLM_F_ACK);
 	put_table(batch, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK);
-	put_chain(batch, "questions", AFTER_CONNTRACK);
-	put_chain(batch, "answers", BEFORE_CONNTRACK);
-	put_rule(batch, "questions", IPPROTO_UDP, DNS_PORT, port);
-	put_rule(batch, "questions", IPPROTO_TCP, DNS_PORT, port);
-	put_rule(batch, "answers", IPPROTO_UDP, port, DNS_PORT);
-	put_rule(batch, "answers", IPPROTO_TCP, port, DNS_PORT);
+	put_chain(batch, names.questions, AFTER_CONNTRACK);
+	put_chain(batch, names.answers, BEFORE_CONNTRACK);
+	put_rule(batch, names.questions, false, IPPROTO_UDP, DNS_PORT, port);
+	put_rule(batch, names.questions, false, IPPROTO_TCP, DNS_PORT, port);
+	put_rule(batch, names.answers, true, IPPROTO_UDP, port, DNS_PORT);
+	put_rule(batch, names.answers, true, IPPROTO_TCP, port, DNS_PORT);
 	mark(batch, NFNL_MSG_BATCH_END);
 }
 
@@ -188,19 +204,42 @@ static int first_error(int sock)
 	return error;
 }
 
-static int commit(uint16_t port, bool replace)
+static int commit(int sock, const struct batch *batch)
 {
 	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
-	AUTO_FREE struct batch *batch = gt_xcalloc(1, sizeof *batch);
-	AUTO_CLOSE int sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
-	compose(batch, port, replace);
-	if (sock < 0 || sendto(sock, batch->bytes, batch->len, 0, (struct sockaddr *)&kernel, sizeof kernel) < 0)
+	if (sendto(sock, batch->bytes, batch->len, 0, (struct sockaddr *)&kernel, sizeof kernel) < 0)
 		return errno;
 	return first_error(sock);
 }
 
+/* 0 where the table stands for this port already, else an errno. */
+static int look(int sock, struct batch *batch, uint16_t port)
+{
+	struct chain_names names = name_chains(port);
+	struct nftnl_chain *chain = nftnl_chain_alloc();
+	nftnl_chain_set_str(chain, NFTNL_CHAIN_TABLE, TABLE);
+	nftnl_chain_set_str(chain, NFTNL_CHAIN_NAME, names.answers);
+	struct nlmsghdr *message = begin(batch, NFT_MSG_GETCHAIN, NLM_F_ACK);
+	nftnl_chain_nlmsg_build_payload(message, chain);
+	end(batch, message);
+	nftnl_chain_free(chain);
+	return commit(sock, batch);
+}
+
 int dns_redirect(uint16_t port)
 {
-	int error = commit(port, false);
-	return error == EEXIST ? commit(port, true) : error;
+	AUTO_FREE struct batch *batch = gt_xcalloc(1, sizeof *batch);
+	AUTO_CLOSE int sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+	if (sock < 0)
+		return errno;
+	if (look(sock, batch, port) == 0)
+		return 0;
+	for (int replace = 0; replace < 2; replace++) {
+		*batch = (struct batch){ 0 };
+		compose(batch, port, replace);
+		int error = commit(sock, batch);
+		if (error != EEXIST)
+			return error;
+	}
+	return EEXIST;
 }
