@@ -123,8 +123,8 @@ struct gt_dns {
 	int epoll;
 	struct dns_watch wake;
 	atomic_bool closing;
-	TAILQ_HEAD(, dns_errand) errands;       /* by deadline: all wait equally long */
-	TAILQ_HEAD(, dns_stream) streams;
+	TAILQ_HEAD(dns_errand_queue, dns_errand) errands;       /* by deadline: all wait equally long */
+	TAILQ_HEAD(dns_stream_queue, dns_stream) streams;
 	size_t errand_count, stream_count;
 	struct dns_errand *errand_garbage;
 	struct dns_stream *stream_garbage;

@@ -155,12 +155,12 @@ void dns_tcp_ready(struct gt_dns *dns, struct dns_watch *watch, uint32_t events)
 		return;
 	struct dns_stream *stream = gt_xcalloc(1, sizeof *stream);
 	stream->client = client;
-	stream->watch = (struct dns_watch){ .ready = stream_ready, .fd = fd };
+	stream->watch = (struct dns_watch){ .ready = stream_ready, .fd = take_fd(fd) };
 	if (dns_watch_add(dns, &stream->watch, EPOLLIN) < 0) {
+		dns_watch_close(&stream->watch);
 		free(stream);
 		return;
 	}
-	fd = -1;
 	stream->deadline = gt_monotonic() + DNS_STREAM_IDLE;
 	LIST_INSERT_HEAD(&client->streams, stream, of_client);
 	TAILQ_INSERT_TAIL(&dns->streams, stream, by_deadline);

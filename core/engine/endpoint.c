@@ -548,6 +548,7 @@ int gt_network_connect(struct gt_engine *engine, const char *ref, const json_t *
 		return 0;
 	leave_at(ctr, index, -1);
 	drop_at(ctr, index);
+	resolver_change(ctr);
 	return -1;
 }
 
