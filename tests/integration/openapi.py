@@ -65,7 +65,7 @@ class Api:
         jsonschema.validate(value, self.to_json_schema(self.schema_of(method, path, status)))
 
     def absent(self, schema, value, where=""):
-        """Properties that the description has and the value has not, as dotted paths; of a list, its first element stands for all."""
+        """Properties that the description has and the value has not, as dotted paths; of a list, what no element has."""
         schema = self.resolve(schema)
         if value is None:
             return
@@ -73,7 +73,8 @@ class Api:
             yield from self.absent(part, value, where)
         if isinstance(value, list):
             if value and "items" in schema:
-                yield from self.absent(schema["items"], value[0], where + "[]")
+                of_each = [list(self.absent(schema["items"], element, where + "[]")) for element in value]
+                yield from [name for name in of_each[0] if all(name in others for others in of_each)]
         elif isinstance(value, dict):
             for name, part in schema.get("properties", {}).items():
                 if name in value:
