@@ -90,16 +90,21 @@ $(BUILD)/libexec/gantry-init: $(call objects,$(call src_of,init))
 $(BUILD)/libexec/gantry-fs: $(call objects,core/fshelper/main.c) $(call archive,fshelper) $(call archive,base)
 	$(link) -pie -o $@ $^ -Wl,--gc-sections $(ARCHIVE_LIBS) -lnettle -lcap -ljansson -lpthread
 
-# ---- drivers: one shared object for each folder of plugins/ that has sources ----
-PLUGINS := $(sort $(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/*.c))))
+# ---- drivers: one shared object for each folder of plugins/ that has sources; what they have in common is linked into each that uses it ----
+PLUGINS := $(filter-out common,$(sort $(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/*.c)))))
 LIBS_net-bridge := -lnl-route-3 -lnl-3 -lnftables
 LIBS_net-macvlan := -lnl-route-3 -lnl-3
 LIBS_net-overlay := -lnl-route-3 -lnl-3 -lcurl -ljansson
 PLUGIN_FILES := $(PLUGINS:%=$(BUILD)/plugins/%.so)
-PLUGIN_CPPFLAGS = $(filter-out -Icore,$(CPPFLAGS)) -I/usr/include/libnl3
+PLUGIN_CPPFLAGS = $(filter-out -Icore,$(CPPFLAGS)) -Iplugins -I/usr/include/libnl3
+PLUGIN_COMMON := $(BUILD)/lib/plugin-common.a
+$(PLUGIN_COMMON): $(patsubst %.c,$(BUILD)/pic/%.o,$(wildcard plugins/common/*.c))
+	@mkdir -p $(@D)
+	@rm -f $@
+	@ar rcs $@ $^
 
 define plugin_rule
-$(BUILD)/plugins/$(1).so: $(patsubst %.c,$(BUILD)/pic/%.o,$(wildcard plugins/$(1)/*.c))
+$(BUILD)/plugins/$(1).so: $(patsubst %.c,$(BUILD)/pic/%.o,$(wildcard plugins/$(1)/*.c)) $(PLUGIN_COMMON)
 	@mkdir -p $$(@D)
 	@echo "  LD      $$@"
 	@$$(CC) $$(ALL_CFLAGS) $$(LDFLAGS) -shared -o $$@ $$^ $$(LIBS_$(1)) -lpthread

@@ -21,7 +21,7 @@ static bool is_true(const struct gantry_host *host, const char *key)
 static void bridge_close(void *driver)
 {
 	struct bridge *self = driver;
-	vanish_close(self);
+	later_close(&self->later);
 	nat_close(self);
 	published_free_all(self);
 	while (self->networks)
@@ -38,15 +38,18 @@ static int bridge_open(const struct gantry_host *host, const char *driver_name, 
 	/* Pages of it that no port touches cost nothing. */
 	if (self)
 		self->by_port = calloc(PORT_COUNT, sizeof *self->by_port);
-	if (!self || !self->by_port || vanish_open(self) < 0) {
-		if (self)
-			free(self->by_port);
+	if (!self || !self->by_port) {
 		free(self);
 		return gantry_fail(err, GANTRY_E_INTERNAL, "out of memory");
 	}
+	if (later_open(&self->later, host, veth_look, err) < 0) {
+		free(self->by_port);
+		free(self);
+		return -1;
+	}
 	pthread_mutex_init(&self->lock, NULL);
 	self->host = host;
-	self->ipv6 = access("/proc/sys/net/ipv6", F_OK) == 0;
+	self->ipv6 = kernel_has_ipv6();
 	self->mtu = (uint32_t)strtoul(host->config(host, "mtu"), NULL, 10);
 	self->icc = is_true(host, "icc");
 	self->masquerade = is_true(host, "masquerade");
@@ -138,39 +141,6 @@ static int bridge_network_remove(void *driver, const struct gantry_call *call, c
 
 /* ---- endpoints ---- */
 
-static int read_one(const char *text, int family, bool with_prefix, struct address *to, const char *what, struct gantry_error *err)
-{
-	if (text[0] && address_parse(text, family, with_prefix, to) < 0)
-		return gantry_fail(err, GANTRY_E_INVALID, "\"%.64s\" is no %s", text, what);
-	return 0;
-}
-
-static int read_plug(const struct bridge *self, const struct network *network, const struct gantry_endpoint *endpoint, struct plug *plug,
-		     struct gantry_error *err)
-{
-	*plug = (struct plug){ .self = self, .network = network, .default_route = endpoint->default_route && !network->internal };
-	if (endpoint->options.count)
-		return gantry_fail(err, GANTRY_E_INVALID, "network %s: unknown endpoint option \"%.64s\" (this driver has none)", network->name,
-				   endpoint->options.items[0].key);
-	if (!endpoint->ifname || !ifname_valid(endpoint->ifname))
-		return gantry_fail(err, GANTRY_E_INVALID, "network %s: \"%.32s\" cannot name a container's interface: use up to 15 of [A-Za-z0-9_.-]",
-				   network->name, endpoint->ifname ? endpoint->ifname : "");
-	snprintf(plug->ifname, sizeof plug->ifname, "%s", endpoint->ifname);
-	host_end_name(endpoint->id, plug->host_end);
-	if (read_one(endpoint->ipv4, AF_INET, true, &plug->ipv4, "IPv4 address with a prefix", err) < 0 ||
-	    read_one(endpoint->ipv6, AF_INET6, true, &plug->ipv6, "IPv6 address with a prefix", err) < 0 ||
-	    read_one(endpoint->gateway4, AF_INET, false, &plug->gateway4, "IPv4 address of a gateway", err) < 0 ||
-	    read_one(endpoint->gateway6, AF_INET6, false, &plug->gateway6, "IPv6 address of a gateway", err) < 0)
-		return -1;
-	if (plug->ipv6.family && !self->ipv6)
-		return gantry_fail(err, GANTRY_E_UNSUPPORTED, "network %s: this kernel has no IPv6", network->name);
-	if (endpoint->mac[0] && mac_parse(endpoint->mac, plug->mac) < 0)
-		return gantry_fail(err, GANTRY_E_INVALID, "network %s: \"%.17s\" is no MAC address of a single interface", network->name, endpoint->mac);
-	if (!endpoint->mac[0] && mac_derive(&plug->ipv4, plug->mac) < 0)
-		return gantry_fail_errno(err, GANTRY_E_INTERNAL, errno, "get random bytes");
-	return 0;
-}
-
 /* With the lock held: what a join needs of the records, copied, and the tables and the bridge there, whoever removed them. */
 static int prepare_join(struct bridge *self, const struct gantry_endpoint *endpoint, struct network *network, bool *hairpin, struct gantry_error *err)
 {
@@ -189,19 +159,25 @@ static int bridge_join(void *driver, const struct gantry_call *call, struct gant
 {
 	struct bridge *self = driver;
 	struct network network;
-	struct plug plug;
-	bool hairpin = false;
+	struct veth veth = { .host = self->host };
 	(void)call;
 	pthread_mutex_lock(&self->lock);
-	int rc = prepare_join(self, endpoint, &network, &hairpin, err);
+	int rc = prepare_join(self, endpoint, &network, &veth.hairpin, err);
 	pthread_mutex_unlock(&self->lock);
-	if (rc < 0 || read_plug(self, &network, endpoint, &plug, err) < 0)
+	if (rc < 0 || interface_read(endpoint, network.name, &veth.end, err) < 0)
 		return -1;
-	plug.hairpin = hairpin;
-	if (link_join(&plug, netns_fd, err) < 0)
+	veth.network = network.name;
+	veth.bridge = (int)if_nametoindex(network.bridge);
+	veth.mtu = network.mtu;
+	veth.isolated = !network.icc;
+	veth.end.default_route = veth.end.default_route && !network.internal;
+	veth_name(HOST_END_PREFIX, endpoint->id, veth.host_end);
+	if (!veth.bridge)
+		return gantry_fail(err, GANTRY_E_INTERNAL, "network %s: its bridge %s is gone", network.name, network.bridge);
+	if (veth_join(&veth, netns_fd, err) < 0)
 		return -1;
-	mac_format(plug.mac, endpoint->mac);
-	snprintf(endpoint->host_ifname, sizeof endpoint->host_ifname, "%s", plug.host_end);
+	mac_format(veth.end.mac, endpoint->mac);
+	snprintf(endpoint->host_ifname, sizeof endpoint->host_ifname, "%s", veth.host_end);
 	endpoint->mtu = network.mtu;
 	/* Elsewhere the gateway stays told, whether or not the default route goes there now: it may later. */
 	if (network.internal)
@@ -243,11 +219,12 @@ static int bridge_unpublish(void *driver, const struct gantry_call *call, const 
 static int bridge_leave(void *driver, const struct gantry_call *call, const char *network_id, const char *endpoint_id, int netns_fd,
 			struct gantry_error *err)
 {
+	struct bridge *self = driver;
 	char host_end[IFNAMSIZ];
 	if (!id_valid(endpoint_id))
 		return gantry_fail(err, GANTRY_E_INVALID, "an endpoint's id must be 64 hexadecimal digits");
-	host_end_name(endpoint_id, host_end);
-	int rc = netns_fd < 0 ? vanish_expect(driver, host_end, err) : link_leave(host_end, err);
+	veth_name(HOST_END_PREFIX, endpoint_id, host_end);
+	int rc = netns_fd < 0 ? veth_vanish(&self->later, host_end, err) : veth_leave(host_end, err);
 	return bridge_unpublish(driver, call, network_id, endpoint_id, err) < 0 ? -1 : rc;
 }
 
@@ -255,11 +232,11 @@ static int bridge_leave(void *driver, const struct gantry_call *call, const char
 static int publish(struct bridge *self, struct published *published, struct gantry_error *err)
 {
 	char host_end[IFNAMSIZ];
-	host_end_name(published->endpoint_id, host_end);
+	veth_name(HOST_END_PREFIX, published->endpoint_id, host_end);
 	if (published_hold(self, published, false, err) < 0 || published_insert(self, published, err) < 0)
 		return -1;
 	if (nat_publish(self, published, err) == 0) {
-		if (link_hairpin(host_end, err) == 0)
+		if (veth_hairpin(host_end, err) == 0)
 			return 0;
 		struct gantry_error ignored = { .size = sizeof ignored };
 		published_forget(self, published);

@@ -4,14 +4,12 @@
  * bridge.c      descriptor and ops
  * network.c     records of networks, and the options they are made with
  * published.c   records of published ports, and the sockets that hold them
- * link.c        bridges, and the host's ends of containers' links
- * inside.c      the container's end: addresses, routes
- * vanish.c      host ends whose namespace is gone: the kernel removes them soon, we look after it
+ * link.c        bridges
  * sweep.c       links that nothing known owns
  * nat.c         the nftables tables
  * conntrack.c   UDP flows that a changed port must not keep
- * netlink.c     messages to the kernel, several at a time
- * values.c      addresses, MACs, interface names, sysctls
+ *
+ * Containers' links, and messages to the kernel, are ../common/'s.
  *
  * Nothing is kept on disk: the engine tells all networks, endpoints and ports when it starts, and what the kernel has is found by name.
  *
@@ -23,33 +21,18 @@
  */
 #pragma once
 
-#include <net/if.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
-#include <netlink/attr.h>
-#include <netlink/msg.h>
-#include <netlink/netlink.h>
-#include <netlink/socket.h>
+#include "common/veth.h"
 
-#include <gantry/plugin.h>
-
-#define ID_LEN 64
 #define MAX_SUBNETS 16
 #define PORT_COUNT 65536                /* by_port's lists */
-#define ADDRESS_TEXT 46                 /* INET6_ADDRSTRLEN */
 #define CHAIN_COUNT 8                   /* of each nftables table */
 #define HOST_END_PREFIX "gtv"
 #define BRIDGE_PREFIX "gtb"
-
-struct address {
-	int family;                     /* AF_INET, AF_INET6; 0: none */
-	unsigned prefix;
-	unsigned char bytes[16];
-	char text[ADDRESS_TEXT];        /* as inet_ntop writes it: safe in an nft command */
-};
 
 struct subnet {
 	struct address network;         /* with its prefix */
@@ -96,12 +79,6 @@ struct published {
 	struct port ports[];
 };
 
-struct vanishing {
-	struct vanishing *next;
-	int ifindex;
-	int64_t due_ns;                 /* CLOCK_MONOTONIC */
-};
-
 struct bridge {
 	const struct gantry_host *host;
 	bool ipv6;                      /* the kernel has it */
@@ -118,69 +95,10 @@ struct bridge {
 	uint32_t generation;            /* the kernel's count of changes to all its tables, when ours were last seen whole */
 	uint32_t uses[2][CHAIN_COUNT];           /* rules of our static chains: a difference says that somebody flushed them */
 
-	pthread_mutex_t vanish_lock;    /* guards what follows */
-	pthread_cond_t vanish_wake;
-	struct vanishing *vanishing;    /* oldest first */
-	pthread_t vanish_thread;
-	bool vanish_runs, vanish_stop;
+	struct later later;             /* host ends whose namespace is gone */
 };
 
-/* ---- values.c ---- */
-/* "10.1.2.3" or, with_prefix, "10.1.2.3/24"; family 0: either. Returns -1 where it is none. */
-int address_parse(const char *text, int family, bool with_prefix, struct address *address);
-bool address_any(const struct address *address);
-unsigned address_len(const struct address *address);
-bool address_equal(const struct address *a, const struct address *b);
-int mac_parse(const char *text, unsigned char mac[6]);
-void mac_format(const unsigned char mac[6], char text[18]);
-/* 02:42 and the IPv4 address, so that a neighbour's cache survives a container's restart; random where there is none. */
-int mac_derive(const struct address *ipv4, unsigned char mac[6]);
-bool ifname_valid(const char *name);
-bool id_valid(const char *id);
-void host_end_name(const char *endpoint_id, char name[IFNAMSIZ]);
-/* Makes net.FAMILY.conf.IFNAME.KEY (net.FAMILY.KEY where ifname is NULL) of the calling thread's network namespace `value`. ifname is valid. Returns -1 with
- * errno. */
-int sysctl_set(const char *value, const char *family, const char *ifname, const char *key);
-#define LOG_WARN(self, ...)                                                     \
-	do {                                                                    \
-		char gt_line[700];                                              \
-		snprintf(gt_line, sizeof gt_line, __VA_ARGS__);                 \
-		(self)->host->log((self)->host, GANTRY_WARN, gt_line);          \
-	} while (0)
-
-/* ---- netlink.c ---- */
-#define BATCH_MAX 24
-
-/* Messages that go to the kernel in one system call. The kernel goes on after a message that fails. Puts that do not fit or find no memory show in
- * batch_run(). */
-struct batch {
-	struct nl_sock *sock;
-	unsigned count;
-	bool broken;
-	struct nl_msg *messages[BATCH_MAX];
-	const char *what[BATCH_MAX];    /* for messages to people: "create link gtv..." */
-	int errnums[BATCH_MAX];         /* after batch_run() */
-	char reason[96];                /* the kernel's own words for the first failure, may be empty */
-	/* What the kernel answers to message `index`, other than that it is done; may be NULL. */
-	void (*answer)(void *arg, unsigned index, struct nlmsghdr *answer);
-	void *arg;
-};
-
-struct nl_sock *netlink_open(int protocol, struct gantry_error *err);
-void batch_begin(struct batch *batch, struct nl_sock *sock);
-/* One more message, asking for an acknowledgement. */
-void message(struct batch *batch, const char *what, int type, int flags, const void *header, size_t len);
-void put(struct batch *batch, int attribute, const void *data, size_t len);
-void put_u8(struct batch *batch, int attribute, uint8_t value);
-void put_u32(struct batch *batch, int attribute, uint32_t value);
-void put_text(struct batch *batch, int attribute, const char *text);
-struct nlattr *nest(struct batch *batch, int attribute);
-void nest_end(struct batch *batch, struct nlattr *start);
-/* Sends, waits for all acknowledgements, frees the messages. 0, or -1 with err (may be NULL) telling the first failure. */
-int batch_run(struct batch *batch, struct gantry_error *err);
-/* Sends one request and calls fn for each answer until it is done; stops early where fn returns non-zero (the rest is read and dropped). Takes over
- * `request`. Returns 0, or -1 with errno. */
-int netlink_ask(struct nl_sock *sock, struct nl_msg *request, int (*fn)(void *arg, struct nlmsghdr *answer), void *arg);
+#define LOG_WARN(self, ...) log_line((self)->host, GANTRY_WARN, __VA_ARGS__)
 
 /* ---- network.c ---- */
 int network_read(const struct bridge *self, const struct gantry_network *from, struct network *to, struct gantry_error *err);
@@ -191,55 +109,10 @@ void network_forget(struct bridge *self, const char *id);
 struct network *network_by_bridge(struct bridge *self, const char *bridge);
 
 /* ---- link.c ---- */
-struct link {
-	int ifindex, peer_ifindex, master;
-	unsigned flags;
-	char name[IFNAMSIZ];
-	char kind[16];
-	char alias[128];
-};
-
-/* What a container's link is to be. */
-struct plug {
-	const struct bridge *self;
-	const struct network *network;
-	char host_end[IFNAMSIZ], ifname[IFNAMSIZ];
-	unsigned char mac[6];
-	struct address ipv4, ipv6, gateway4, gateway6;  /* family 0: none */
-	bool default_route, hairpin;
-	int host_ifindex;               /* where the link was there before: 0 otherwise */
-};
-
-void link_read(struct nlmsghdr *answer, struct link *link);
-/* 0 found, 1 absent, -1 with err. */
-int link_find(struct nl_sock *sock, const char *name, struct link *link, struct gantry_error *err);
-/* RTM_NEWADDR: usable at once. */
-void put_address(struct batch *batch, const char *what, const struct address *address, int ifindex);
-int link_delete(struct nl_sock *sock, int ifindex, struct gantry_error *err);
 #define BRIDGE_ALIAS "gantry network "
 /* Makes the bridge, or brings an existing one to what the network wants. *made: it was not there before. */
 int bridge_ensure(const struct bridge *self, struct network *network, bool *made, struct gantry_error *err);
 int bridge_remove(const struct network *network, struct gantry_error *err);
-/* The whole link of a container; nothing is left of it on failure. */
-int link_join(const struct plug *plug, int netns_fd, struct gantry_error *err);
-int link_leave(const char *host_end, struct gantry_error *err);
-/* A link that has just got its carrier forwards nothing until the kernel's link watch has run, and a first packet that is lost before is sent again a second
- * later. Kernels from 6.9 on catch up with it when they are asked for the link, which this does. */
-void link_catch_up(struct nl_sock *sock, const char *host_end, int bridge_ifindex);
-/* Lets the bridge send a container's packets back to it, for its own published ports. A missing link is success. */
-int link_hairpin(const char *host_end, struct gantry_error *err);
-
-/* ---- inside.c ---- */
-/* In the container's namespace: brings the container's end up with all it has. */
-int inside_configure(const struct plug *plug, int netns_fd, struct gantry_error *err);
-/* Whether plug->ifname in there is the other end of link: 1, 0, or -1 with err. */
-int inside_is_peer(const struct plug *plug, const struct link *link, int netns_fd, struct gantry_error *err);
-
-/* ---- vanish.c ---- */
-int vanish_open(struct bridge *self);
-void vanish_close(struct bridge *self);
-/* The namespace of host_end's peer is gone. Returns at once; a link that is still there in a while is removed. */
-int vanish_expect(struct bridge *self, const char *host_end, struct gantry_error *err);
 
 /* ---- sweep.c ---- */
 /* Removes our links that no network and none of the endpoints own; puts links back on their bridges. With the lock held. */

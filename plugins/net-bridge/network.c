@@ -28,16 +28,6 @@ static int read_bool(const struct network *network, const char *key, const char 
 	return gantry_fail(err, GANTRY_E_INVALID, "network %s: option %s is \"%.32s\"; allowed are true and false", network->name, key, value);
 }
 
-static int read_mtu(struct network *network, const char *key, const char *value, struct gantry_error *err)
-{
-	size_t len = strspn(value, "0123456789");
-	unsigned long mtu = len && len <= 5 && !value[len] ? strtoul(value, NULL, 10) : 0;
-	if (mtu < 68 || mtu > 65535)
-		return gantry_fail(err, GANTRY_E_INVALID, "network %s: option %s is \"%.32s\"; allowed is 68 to 65535", network->name, key, value);
-	network->mtu = (uint32_t)mtu;
-	return 0;
-}
-
 static int read_bridge_name(struct network *network, const char *value, struct gantry_error *err)
 {
 	if (!ifname_valid(value))
@@ -84,7 +74,7 @@ static int read_option(struct network *network, const char *key, const char *val
 	if (strcmp(key, OPT_BRIDGE "default_bridge") == 0)
 		return read_default_bridge(network, key, value, is_default, err);
 	if (strcmp(key, OPT_DRIVER "mtu") == 0)
-		return read_mtu(network, key, value, err);
+		return option_number(network->name, key, value, 68, 65535, &network->mtu, err);
 	if (strcmp(key, OPT_PREFIX) == 0 && strcmp(value, "eth") == 0)
 		return 0;
 	if (strcmp(key, OPT_PREFIX) == 0)

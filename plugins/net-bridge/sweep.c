@@ -5,7 +5,6 @@
 #include "bridge.h"
 
 #include <errno.h>
-#include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +19,7 @@ struct sweep {
 	struct wanted *wanted;
 	size_t wanted_count;
 	struct link *ours;              /* all our links there are */
-	size_t count, room;
-	bool out_of_memory;
+	size_t count;
 };
 
 static int compare(const void *a, const void *b)
@@ -44,40 +42,10 @@ static bool is_bridge(const struct link *link)
 	return strcmp(link->kind, "bridge") == 0 && (starts_with(link->name, BRIDGE_PREFIX) || starts_with(link->alias, BRIDGE_ALIAS));
 }
 
-static int note_link(void *arg, struct nlmsghdr *answer)
+static bool is_ours(const struct link *link, void *arg)
 {
-	struct sweep *sweep = arg;
-	struct link link;
-	if (answer->nlmsg_type != RTM_NEWLINK)
-		return 0;
-	link_read(answer, &link);
-	if (!is_host_end(&link) && !is_bridge(&link))
-		return 0;
-	if (sweep->count == sweep->room) {
-		size_t room = sweep->room ? sweep->room * 2 : 64;
-		struct link *more = realloc(sweep->ours, room * sizeof *more);
-		if (!more) {
-			sweep->out_of_memory = true;
-			return 1;
-		}
-		sweep->ours = more;
-		sweep->room = room;
-	}
-	sweep->ours[sweep->count++] = link;
-	return 0;
-}
-
-static int read_links(struct sweep *sweep, struct nl_sock *sock, struct gantry_error *err)
-{
-	struct ifinfomsg header = { .ifi_family = AF_UNSPEC };
-	struct nl_msg *request = nlmsg_alloc_simple(RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP);
-	if (request && (nlmsg_append(request, &header, sizeof header, NLMSG_ALIGNTO) < 0 || nla_put_u32(request, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS) < 0)) {
-		nlmsg_free(request);
-		request = NULL;
-	}
-	if (netlink_ask(sock, request, note_link, sweep) < 0)
-		return gantry_fail_errno(err, GANTRY_E_INTERNAL, errno, "read the host's links");
-	return sweep->out_of_memory ? gantry_fail(err, GANTRY_E_INTERNAL, "out of memory") : 0;
+	(void)arg;
+	return is_host_end(link) || is_bridge(link);
 }
 
 static int put_on_bridge(struct nl_sock *sock, const struct link *link, const struct network *network, struct gantry_error *err)
@@ -92,7 +60,7 @@ static int put_on_bridge(struct nl_sock *sock, const struct link *link, const st
 	put_u32(&batch, IFLA_MASTER, (uint32_t)bridge);
 	if (batch_run(&batch, err) < 0)
 		return -1;
-	link_catch_up(sock, link->name, bridge);
+	veth_catch_up(sock, link->name, bridge);
 	return 0;
 }
 
@@ -117,7 +85,7 @@ static int read_wanted(struct sweep *sweep, const struct gantry_endpoint *endpoi
 		const struct network *network = id_valid(endpoint->id) ? network_find(sweep->self, endpoint->network_id) : NULL;
 		if (!network)
 			continue;
-		host_end_name(endpoint->id, sweep->wanted[sweep->wanted_count].host_end);
+		veth_name(HOST_END_PREFIX, endpoint->id, sweep->wanted[sweep->wanted_count].host_end);
 		sweep->wanted[sweep->wanted_count++].network = network;
 	}
 	qsort(sweep->wanted, sweep->wanted_count, sizeof *sweep->wanted, compare);
@@ -131,7 +99,7 @@ int sweep_links(struct bridge *self, const struct gantry_call *call, const struc
 	struct nl_sock *sock = netlink_open(NETLINK_ROUTE, err);
 	int rc = sock ? read_wanted(&sweep, endpoints, count, size, err) : -1;
 	if (rc == 0)
-		rc = read_links(&sweep, sock, err);
+		rc = link_list(sock, -1, NULL, is_ours, NULL, &sweep.ours, &sweep.count, err);
 	/* One that resists does not keep the others. */
 	for (size_t i = 0; rc == 0 && i < sweep.count; i++) {
 		if (self->host->cancelled(self->host, call))

@@ -1,7 +1,7 @@
 /*
- * values.c - addresses, MACs, interface names, ids: read from text, checked, written back. What comes out of here is safe in a path and in an nft command.
+ * common/values.c - see values.h.
  */
-#include "bridge.h"
+#include "common/values.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -102,9 +102,14 @@ bool id_valid(const char *id)
 	return id && strlen(id) == ID_LEN && strspn(id, "0123456789abcdef") == ID_LEN;
 }
 
-void host_end_name(const char *endpoint_id, char name[IFNAMSIZ])
+int option_number(const char *network, const char *key, const char *value, uint32_t min, uint32_t max, uint32_t *to, struct gantry_error *err)
 {
-	snprintf(name, IFNAMSIZ, HOST_END_PREFIX "%.12s", endpoint_id);
+	size_t len = strspn(value, "0123456789");
+	unsigned long number = len && len <= 9 && !value[len] ? strtoul(value, NULL, 10) : UINT32_MAX;
+	if (number < min || number > max)
+		return gantry_fail(err, GANTRY_E_INVALID, "network %s: option %s is \"%.32s\"; allowed is %u to %u", network, key, value, min, max);
+	*to = (uint32_t)number;
+	return 0;
 }
 
 int sysctl_set(const char *value, const char *family, const char *ifname, const char *key)
@@ -126,4 +131,14 @@ int sysctl_set(const char *value, const char *family, const char *ifname, const 
 		close(fd);
 	errno = saved;
 	return done == (ssize_t)len + 1 && strncmp(old, value, len) == 0 ? 0 : -1;
+}
+
+void log_line(const struct gantry_host *host, int level, const char *fmt, ...)
+{
+	char line[700];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof line, fmt, ap);
+	va_end(ap);
+	host->log(host, level, line);
 }

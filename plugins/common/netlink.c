@@ -1,8 +1,8 @@
 /*
- * netlink.c - messages to the kernel. Several go out in one system call, as each round trip counts on the start path; the kernel handles them in order, goes
+ * common/netlink.c - messages to the kernel. Several go out in one system call, as each round trip counts on the start path; the kernel handles them in order, goes
  * on after one that fails, and acknowledges each by its sequence number.
  */
-#include "bridge.h"
+#include "common/netlink.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -65,6 +65,11 @@ void put(struct batch *batch, int attribute, const void *data, size_t len)
 }
 
 void put_u8(struct batch *batch, int attribute, uint8_t value)
+{
+	put(batch, attribute, &value, sizeof value);
+}
+
+void put_u16(struct batch *batch, int attribute, uint16_t value)
 {
 	put(batch, attribute, &value, sizeof value);
 }
