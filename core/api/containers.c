@@ -1,7 +1,11 @@
 /*
  * containers.c - containers: create, look, start and stop, change, remove, commit.
  */
+#include <string.h>
+
 #include "api/handlers.h"
+
+enum { DNS_NAMES_SINCE = 45 };
 
 HANDLER(serve_container_list)
 {
@@ -14,8 +18,10 @@ HANDLER(serve_container_list)
 		limit = 0;
 	/* The newest N of all, as Docker has it: a limit looks at stopped ones too. */
 	bool all = query_bool(query, "all", false) || limit > 0;
-	return answer_json(request, 200,
-			   gt_container_list(request->api->engine, all, (int)limit, query_bool(query, "size", false), filters, err));
+	AUTO_BUF struct gt_buf list = { 0 };
+	if (gt_container_list(request->api->engine, all, (int)limit, query_bool(query, "size", false), filters, &list, err) < 0)
+		return -1;
+	return answer_json_text(request, 200, &list);
 }
 
 HANDLER(serve_container_create)
@@ -34,10 +40,49 @@ HANDLER(serve_container_create)
 			   json_pack("{s:s, s:o}", "Id", id, "Warnings", warnings ? warnings : json_array()));
 }
 
+static void add_alias(json_t *aliases, const char *name)
+{
+	size_t i;
+	json_t *known;
+	json_array_foreach(aliases, i, known) {
+		if (strcmp(json_string_value(known), name) == 0)
+			return;
+	}
+	json_array_append_new(aliases, json_string(name));
+}
+
+/*
+ * Before 1.45 the aliases on users' networks told of the short id and the host name too, from the first start on. Compose 1.29 looks for the id there: a
+ * container without it, freshly created, is connected anew, with its addresses.
+ */
+static void add_own_aliases(json_t *inspect)
+{
+	if (strcmp(json_string_value(json_object_get(json_object_get(inspect, "State"), "Status")), "created") == 0)
+		return;
+	const char *name, *id = json_string_value(json_object_get(inspect, "Id")),
+			  *hostname = json_string_value(json_object_get(json_object_get(inspect, "Config"), "Hostname"));
+	AUTO_FREE char *short_id = gt_xasprintf("%.12s", id);
+	json_t *endpoint;
+	json_object_foreach(json_object_get(json_object_get(inspect, "NetworkSettings"), "Networks"), name, endpoint) {
+		if (!json_is_array(json_object_get(endpoint, "DNSNames"))) /* not a user's network */
+			continue;
+		json_t *aliases = json_object_get(endpoint, "Aliases");
+		if (!json_is_array(aliases)) {
+			aliases = json_array();
+			json_object_set_new(endpoint, "Aliases", aliases);
+		}
+		add_alias(aliases, short_id);
+		if (hostname && hostname[0])
+			add_alias(aliases, hostname);
+	}
+}
+
 HANDLER(serve_container_inspect)
 {
-	bool size = query_bool(&request->query, "size", false);
-	return answer_json(request, 200, gt_container_inspect(request->api->engine, req_segment(request, 0), size, err));
+	json_t *inspect = gt_container_inspect(request->api->engine, req_segment(request, 0), query_bool(&request->query, "size", false), err);
+	if (inspect && request->match.version < DNS_NAMES_SINCE)
+		add_own_aliases(inspect);
+	return answer_json(request, 200, inspect);
 }
 
 HANDLER(serve_container_start)

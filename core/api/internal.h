@@ -90,6 +90,7 @@ int64_t body_length(const struct request *request);
 
 /* ---- response.c: each sets the answer and returns 0 ---- */
 int answer_json(struct request *request, unsigned status, json_t *json);        /* json is stolen; NULL: -1 (err is the engine's) */
+int answer_json_text(struct request *request, unsigned status, struct gt_buf *text);    /* text is taken */
 int answer_empty(struct request *request, unsigned status);
 int answer_text(struct request *request, unsigned status, const char *text);
 int answer_error(struct request *request, const struct gt_error *err);

@@ -56,6 +56,13 @@ int answer_json(struct request *request, unsigned status, json_t *json)
 	return answer_bytes(request, status, "application/json", text, len + 1);
 }
 
+int answer_json_text(struct request *request, unsigned status, struct gt_buf *text)
+{
+	gt_buf_char(text, '\n');
+	size_t len = text->len;
+	return answer_bytes(request, status, "application/json", gt_buf_take(text), len);
+}
+
 int answer_empty(struct request *request, unsigned status)
 {
 	return answer_bytes(request, status, NULL, NULL, 0);

@@ -111,6 +111,28 @@ int gt_json_object(const json_t *object, const char *name, json_t **out, struct 
 	return 0;
 }
 
+int gt_json_check_string_map(const json_t *map, const char *name, size_t most, struct gt_error *err)
+{
+	const char *key;
+	json_t *value;
+	if (!map || json_is_null(map))
+		return 0;
+	if (!json_is_object(map))
+		return wrong_type(err, name, "an object of strings");
+	if (json_object_size(map) > most)
+		return gt_fail(err, GT_TOO_LARGE, "%s has more than %zu entries", name, most);
+	json_object_foreach((json_t *)map, key, value) {
+		if (!json_is_string(value))
+			return gt_fail(err, GT_INVALID, "%s: the value of %.64s is not a string", name, key);
+	}
+	return 0;
+}
+
+int gt_json_string_map(const json_t *object, const char *name, size_t most, json_t **out, struct gt_error *err)
+{
+	return gt_json_object(object, name, out, err) < 0 ? -1 : gt_json_check_string_map(*out, name, most, err);
+}
+
 int gt_json_array(const json_t *object, const char *name, json_t **out, struct gt_error *err)
 {
 	json_t *value = present(object, name);

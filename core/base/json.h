@@ -31,6 +31,9 @@ int gt_json_int(const json_t *object, const char *name, int64_t *out, struct gt_
 int gt_json_bool(const json_t *object, const char *name, bool *out, struct gt_error *err);
 int gt_json_object(const json_t *object, const char *name, json_t **out, struct gt_error *err);
 int gt_json_array(const json_t *object, const char *name, json_t **out, struct gt_error *err);
+/* As gt_json_object, for an object of at most `most` strings: labels, options. check_ judges a value that was read before (NULL and null pass). */
+int gt_json_check_string_map(const json_t *map, const char *name, size_t most, struct gt_error *err);
+int gt_json_string_map(const json_t *object, const char *name, size_t most, json_t **out, struct gt_error *err);
 
 /* A JSON string, with U+FFFD for each byte that is not UTF-8, as Go writes it: nothing is lost silently. The caller's. */
 json_t *gt_json_text(const char *text);

@@ -30,23 +30,6 @@ static int check_env(const struct gt_strings *env, struct gt_error *err)
 	return check_strings("Env", env, err);
 }
 
-static int check_object_of_strings(const char *what, const json_t *object, struct gt_error *err)
-{
-	const char *key;
-	json_t *value;
-	if (!object || json_is_null(object))
-		return 0;
-	if (!json_is_object(object))
-		return gt_fail(err, GT_INVALID, "%s is not an object of strings", what);
-	if (json_object_size(object) > MAX_STRINGS)
-		return gt_fail(err, GT_TOO_LARGE, "%s has more than %d entries", what, MAX_STRINGS);
-	json_object_foreach((json_t *)object, key, value) {
-		if (!json_is_string(value))
-			return gt_fail(err, GT_INVALID, "%s: the value of %.64s is not a string", what, key);
-	}
-	return 0;
-}
-
 /* RFC 1123, as Docker has it. */
 static int check_hostname(const char *name, const char *what, struct gt_error *err)
 {
@@ -188,7 +171,8 @@ static int check_lists(const struct gt_container_config *config, struct gt_error
 		if (check_strings(LISTS[i].what, LISTS[i].list, err) < 0)
 			return -1;
 	}
-	if (check_object_of_strings("Labels", config->labels, err) < 0 || check_object_of_strings("Annotations", host->annotations, err) < 0)
+	if (gt_json_check_string_map(config->labels, "Labels", MAX_STRINGS, err) < 0 ||
+	    gt_json_check_string_map(host->annotations, "Annotations", MAX_STRINGS, err) < 0)
 		return -1;
 	const char *name;
 	json_t *value;

@@ -86,6 +86,7 @@ static void container_free(struct gt_container *ctr)
 	free(ctr->log_path);
 	free(ctr->cgroup);
 	free(ctr->name);
+	free(ctr->row);
 	free(ctr->error);
 	json_decref(ctr->networking);
 	json_decref(ctr->health);
@@ -127,8 +128,17 @@ static size_t lower_bound(const struct gt_engine *engine, const char *prefix)
 static void set_name(struct gt_container *ctr, const char *name)
 {
 	LOCKED(&ctr->lock);
+	gt_container_row_changed(ctr);
 	free(ctr->name);
 	ctr->name = gt_xstrdup(name);
+}
+
+int gt_container_name_taken(const char *name, const struct gt_container *other, struct gt_error *err)
+{
+	return gt_fail(err, GT_CONFLICT,
+		       "Conflict. The container name \"/%s\" is already in use by container \"%s\". You have to remove (or rename) that container to "
+		       "be able to reuse that name.",
+		       name, other->id);
 }
 
 int gt_container_insert(struct gt_container *ctr, const char *name, struct gt_error *err)
@@ -138,10 +148,7 @@ int gt_container_insert(struct gt_container *ctr, const char *name, struct gt_er
 	pthread_rwlock_wrlock(&engine->lock);
 	struct gt_container *other = gt_map_get(&engine->names, name);
 	if (other) {
-		rc = gt_fail(err, GT_CONFLICT,
-			     "Conflict. The container name \"/%s\" is already in use by container \"%s\". You have to remove (or rename) that "
-			     "container to be able to reuse that name.",
-			     name, other->id);
+		rc = gt_container_name_taken(name, other, err);
 	} else {
 		if (engine->by_id_count == engine->by_id_room) {
 			engine->by_id_room = engine->by_id_room ? engine->by_id_room * 2 : 64;
@@ -253,10 +260,8 @@ static int take_name(struct gt_container *ctr, const char *name, struct gt_error
 	pthread_rwlock_wrlock(&engine->lock);
 	struct gt_container *other = gt_map_get(&engine->names, name);
 	if (other) {
-		rc = gt_fail(err, GT_CONFLICT,
-			     "Error when allocating new name: Conflict. The container name \"/%s\" is already in use by container \"%s\". "
-			     "You have to remove (or rename) that container to be able to reuse that name.",
-			     name, other->id);
+		gt_container_name_taken(name, other, err);
+		rc = gt_context(err, "Error when allocating new name");
 	} else {
 		gt_map_set(&engine->names, name, ctr);
 		set_name(ctr, name);

@@ -284,11 +284,7 @@ static int check_name(struct gt_engine *engine, const char *name, struct gt_erro
 		return gt_fail(err, GT_INVALID, "Invalid container name (%.255s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name);
 	pthread_rwlock_rdlock(&engine->lock);
 	struct gt_container *other = gt_map_get(&engine->names, name);
-	int rc = other ? gt_fail(err, GT_CONFLICT,
-				 "Conflict. The container name \"/%s\" is already in use by container \"%s\". You have to remove (or rename) that "
-				 "container to be able to reuse that name.",
-				 name, other->id) :
-			 0;
+	int rc = other ? gt_container_name_taken(name, other, err) : 0;
 	pthread_rwlock_unlock(&engine->lock);
 	return rc;
 }

@@ -59,7 +59,10 @@ json_t *gt_system_df(struct gt_engine *engine, const struct gt_strings *types, s
 		json_object_set_new(df, "Images", images);
 	}
 	if (wanted(types, "container")) {
-		json_t *containers = gt_container_list(engine, true, 0, true, NULL, err);
+		AUTO_BUF struct gt_buf list = { 0 };
+		if (gt_container_list(engine, true, 0, true, NULL, &list, err) < 0)
+			return NULL;
+		json_t *containers = gt_json_parse(list.data, list.len, "the list of containers", err);
 		if (!containers)
 			return NULL;
 		json_object_set_new(df, "Containers", containers);

@@ -155,6 +155,7 @@ static int add_endpoint(struct gt_container *ctr, const char *ref, const json_t 
 	memcpy(endpoint.network_id, nature.id, sizeof endpoint.network_id);
 	endpoint.network_name = gt_xstrdup(nature.name);
 	LOCKED(&ctr->lock);
+	gt_container_row_changed(ctr);
 	ctr->endpoints = gt_xrealloc(ctr->endpoints, (ctr->endpoint_count + 1) * sizeof *ctr->endpoints);
 	ctr->endpoints[ctr->endpoint_count++] = endpoint;
 	return 0;
@@ -368,6 +369,7 @@ static int join(struct gt_container *ctr, const struct nature *nature, struct gt
 static void replace(struct gt_container *ctr, size_t index, const struct gt_container_endpoint *endpoint)
 {
 	LOCKED(&ctr->lock);
+	gt_container_row_changed(ctr);
 	ctr->endpoints[index] = *endpoint;
 }
 
@@ -480,6 +482,7 @@ static int check_connectable(struct gt_container *ctr, const struct nature *natu
 static void drop_at(struct gt_container *ctr, size_t index)
 {
 	LOCKED(&ctr->lock);
+	gt_container_row_changed(ctr);
 	endpoint_release(&ctr->endpoints[index]);
 	ctr->endpoint_count--;
 	memmove(&ctr->endpoints[index], &ctr->endpoints[index + 1], (ctr->endpoint_count - index) * sizeof *ctr->endpoints);
@@ -541,7 +544,9 @@ int gt_network_connect(struct gt_engine *engine, const char *ref, const json_t *
 		return -1;
 	if (find(ctr, nature.id) != SIZE_MAX)
 		return gt_fail(err, GT_DENIED, "endpoint with name %s already exists in network %s", ctr->name, nature.name);
-	if (add_endpoint(ctr, nature.id, settings, NULL, err) < 0)
+	/* The container's own MAC address (Config.MacAddress) is that of its network mode's network, also when it comes back to it. */
+	const char *mode = ctr->config.host.network_mode;
+	if (add_endpoint(ctr, nature.id, settings, mode && same_network(engine, mode, nature.id) ? ctr->config.mac_address : NULL, err) < 0)
 		return -1;
 	size_t index = ctr->endpoint_count - 1;
 	if ((!gt_container_is_running(ctr) || join_running(ctr, index, err) == 0) && gt_container_save(ctr, err) == 0)

@@ -146,19 +146,12 @@ static json_t *endpoint_settings(const struct gt_container *ctr, const struct gt
 			 "GlobalIPv6PrefixLen", prefix_of(endpoint->ipv6), "DNSNames", dns_names(ctr, endpoint));
 }
 
-/* With the container's lock held. */
-static json_t *networks_of(const struct gt_container *ctr)
+json_t *gt_endpoints_list_networks(const struct gt_container *ctr)
 {
 	json_t *networks = json_object();
 	for (size_t i = 0; i < ctr->endpoint_count; i++)
 		json_object_set_new(networks, ctr->endpoints[i].network_name, endpoint_settings(ctr, &ctr->endpoints[i]));
 	return networks;
-}
-
-json_t *gt_endpoints_summary(struct gt_container *ctr)
-{
-	LOCKED(&ctr->lock);
-	return json_pack("{s:o}", "Networks", networks_of(ctr));
 }
 
 /* Published ports, and exposed ones that are not published as null, while it runs. With the container's lock held. */
@@ -194,7 +187,7 @@ json_t *gt_endpoints_settings(struct gt_container *ctr)
 			 "SandboxKey", key, "Ports", ports_of(ctr), "HairpinMode", false, "LinkLocalIPv6Address", "", "LinkLocalIPv6PrefixLen", 0,
 			 "SecondaryIPAddresses", "SecondaryIPv6Addresses", "EndpointID", shown->id, "Gateway", shown->gateway4, "GlobalIPv6Address",
 			 address_only(shown->ipv6), "GlobalIPv6PrefixLen", prefix_of(shown->ipv6), "IPAddress", address_only(shown->ipv4), "IPPrefixLen",
-			 prefix_of(shown->ipv4), "IPv6Gateway", shown->gateway6, "MacAddress", shown->mac, "Networks", networks_of(ctr));
+			 prefix_of(shown->ipv4), "IPv6Gateway", shown->gateway6, "MacAddress", shown->mac, "Networks", gt_endpoints_list_networks(ctr));
 }
 
 static void append_ports(json_t *list, const char *key, const json_t *bindings)
@@ -215,11 +208,10 @@ static void append_ports(json_t *list, const char *key, const json_t *bindings)
 		json_array_append_new(list, json_pack("{s:i s:s}", "PrivatePort", (int)port, "Type", type));
 }
 
-json_t *gt_endpoints_list_ports(struct gt_container *ctr)
+json_t *gt_endpoints_list_ports(const struct gt_container *ctr)
 {
 	const char *key;
 	json_t *bindings, *list = json_array();
-	LOCKED(&ctr->lock);
 	AUTO_JSON json_t *ports = ports_of(ctr);
 	json_object_foreach(ports, key, bindings)
 		append_ports(list, key, bindings);

@@ -55,7 +55,8 @@ int gt_container_rename(struct gt_engine *engine, const char *ref, const char *n
 int gt_container_remove(struct gt_engine *engine, const char *ref, bool force, bool volumes, bool link, struct gt_error *err);
 json_t *gt_container_update(struct gt_engine *engine, const char *ref, const json_t *body, struct gt_error *err);   /* {"Warnings":[]} */
 int gt_container_resize(struct gt_engine *engine, const char *ref, unsigned rows, unsigned cols, struct gt_error *err);
-json_t *gt_container_list(struct gt_engine *engine, bool all, int limit, bool size, const json_t *filters, struct gt_error *err);
+/* Appends the list as JSON text. */
+int gt_container_list(struct gt_engine *engine, bool all, int limit, bool size, const json_t *filters, struct gt_buf *out, struct gt_error *err);
 json_t *gt_container_inspect(struct gt_engine *engine, const char *ref, bool size, struct gt_error *err);
 json_t *gt_container_top(struct gt_engine *engine, const char *ref, const char *ps_args, struct gt_error *err);
 json_t *gt_container_changes(struct gt_engine *engine, const char *ref, struct gt_error *err);

@@ -117,6 +117,8 @@ struct gt_container {
 	pthread_cond_t changed;                 /* broadcast at each change of status, exit, removal */
 	int refs;                               /* atomic by __atomic builtins */
 	char *name;
+	char *row;                              /* list.c: what lasts of its row in the list; dropped by gt_container_row_changed() */
+	bool row_live;                          /* the row is that of a running container: it has ports */
 	enum gt_status status;
 	bool removed;                           /* out of the tables; the last reference frees it */
 	bool stop_requested;                    /* the user stopped it: restart policies keep quiet */
@@ -164,8 +166,12 @@ struct gt_container **gt_containers_all(struct gt_engine *engine, size_t *count)
 void gt_containers_put(struct gt_container **list);
 /* A new object with one reference, in no table; bundle, dir and cgroup stand for the default parent. */
 struct gt_container *gt_container_new(struct gt_engine *engine, const char *id);
+/* Fails with GT_CONFLICT: that name is `other`'s. */
+int gt_container_name_taken(const char *name, const struct gt_container *other, struct gt_error *err);
 /* Enters id and name into the tables, both or none (they keep a reference). GT_CONFLICT: the name is in use. */
 int gt_container_insert(struct gt_container *ctr, const char *name, struct gt_error *err);
+/* The name or an endpoint changed: the list shows it. Caller holds ctr->lock. */
+void gt_container_row_changed(struct gt_container *ctr);
 /* Out of the tables; marks it removed and wakes who waits. */
 void gt_container_withdraw(struct gt_container *ctr);
 /* Writes definition (durable, but for containers with AutoRemove) and state. Caller holds op. */
@@ -306,8 +312,9 @@ void gt_endpoints_leave(struct gt_container *ctr, int netns_fd);
 /* rm: gives back reservations. */
 void gt_endpoints_release(struct gt_container *ctr);
 json_t *gt_endpoints_settings(struct gt_container *ctr);        /* inspect's NetworkSettings */
-json_t *gt_endpoints_list_ports(struct gt_container *ctr);      /* list's Ports */
-json_t *gt_endpoints_summary(struct gt_container *ctr);         /* list's NetworkSettings: {"Networks":{}} */
+/* Of the list, with ctr->lock held: Ports, and NetworkSettings' Networks. */
+json_t *gt_endpoints_list_ports(const struct gt_container *ctr);
+json_t *gt_endpoints_list_networks(const struct gt_container *ctr);
 /* resolver.c: after gt_networks_reconcile(), names are known again, and soon after sockets are open again; a new name is made known. */
 void gt_resolvers_reconcile(struct gt_engine *engine);
 void gt_resolver_renamed(struct gt_container *ctr);

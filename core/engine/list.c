@@ -260,60 +260,95 @@ static char *command_text(const struct gt_container *ctr)
 	return gt_buf_take(&text);
 }
 
-static void add_sizes(struct gt_container *ctr, json_t *row)
+static void append_sizes(struct gt_container *ctr, struct gt_buf *out)
 {
 	struct gantry_usage usage = { .size = sizeof usage };
 	struct gt_image image = { 0 };
 	int64_t below = ctr->image_id && gt_image_find(ctr->engine->images, ctr->image_id, &image, NULL) == 0 ? image.size : 0;
 	gt_image_free(&image);
 	if (gt_layer_usage(gt_images_storage(ctr->engine->images), ctr->id, &usage, NULL) == 0 && usage.bytes > 0) {
-		json_object_set_new(row, "SizeRw", json_integer(usage.bytes));
+		gt_buf_printf(out, ",\"SizeRw\":%lld", (long long)usage.bytes);
 		below += usage.bytes;
 	}
-	json_object_set_new(row, "SizeRootFs", json_integer(below));
+	gt_buf_printf(out, ",\"SizeRootFs\":%lld", (long long)below);
 }
 
-static json_t *row_of(struct gt_container *ctr, bool size)
+void gt_container_row_changed(struct gt_container *ctr)
 {
-	AUTO_JSON json_t *ports = gt_endpoints_list_ports(ctr);
-	AUTO_JSON json_t *networks = gt_endpoints_summary(ctr);
-	AUTO_JSON json_t *mounts = gt_mounts_inspect(ctr);
-	AUTO_FREE char *command = command_text(ctr);
-	pthread_mutex_lock(&ctr->lock);
-	AUTO_FREE char *status = status_text(ctr);
-	json_t *row = json_pack("{s:s s:[s+] s:s s:s s:s s:I s:O s:s s:s s:{s:s} s:O s:O}", "Id", ctr->id, "Names", "/", ctr->name, "Image",
-				ctr->image_name ? ctr->image_name : "", "ImageID", ctr->image_id ? ctr->image_id : "", "Command", command, "Created",
-				(json_int_t)(ctr->created / GT_SECOND), "Ports", ports, "State", gt_status_name(ctr->status),
-				"Status", status, "HostConfig", "NetworkMode", ctr->config.host.network_mode ? ctr->config.host.network_mode : "",
-				"NetworkSettings", networks, "Mounts", mounts);
-	json_object_set_new(row, "Labels", json_is_object(ctr->config.labels) ? json_copy(ctr->config.labels) : json_object());
-	pthread_mutex_unlock(&ctr->lock);
-	if (row && size)
-		add_sizes(ctr, row);
-	return row;
+	free(ctr->row);
+	ctr->row = NULL;
 }
 
-json_t *gt_container_list(struct gt_engine *engine, bool all, int limit, bool size, const json_t *filters, struct gt_error *err)
+/* With the container's lock held. */
+static bool is_live(const struct gt_container *ctr)
+{
+	return ctr->status == GT_RUNNING || ctr->status == GT_PAUSED || ctr->status == GT_RESTARTING;
+}
+
+/* A list of hundreds is asked for often and changes little: what lasts of a row is kept as text. With the container's lock held. */
+static void make_row(struct gt_container *ctr, json_t *mounts)
+{
+	AUTO_FREE char *command = command_text(ctr);
+	AUTO_JSON json_t *row =
+		json_pack("{s:s s:[s+] s:s s:s s:s s:I s:o s:{s:s} s:{s:o} s:O? s:O*}", "Id", ctr->id, "Names", "/", ctr->name, "Image",
+			  ctr->image_name ? ctr->image_name : "", "ImageID", ctr->image_id ? ctr->image_id : "", "Command", command, "Created",
+			  (json_int_t)(ctr->created / GT_SECOND), "Ports", gt_endpoints_list_ports(ctr), "HostConfig", "NetworkMode",
+			  ctr->config.host.network_mode ? ctr->config.host.network_mode : "", "NetworkSettings", "Networks",
+			  gt_endpoints_list_networks(ctr), "Mounts", mounts, "Labels", json_is_object(ctr->config.labels) ? ctr->config.labels : NULL);
+	if (row && !json_is_object(ctr->config.labels))
+		json_object_set_new(row, "Labels", json_object());
+	gt_container_row_changed(ctr);
+	ctr->row = row ? json_dumps(row, JSON_COMPACT) : NULL;
+	ctr->row_live = is_live(ctr);
+}
+
+/* Nothing where the container has words in it that are no JSON. */
+static void append_row(struct gt_container *ctr, bool size, struct gt_buf *out)
+{
+	pthread_mutex_lock(&ctr->lock);
+	if (!ctr->row || ctr->row_live != is_live(ctr)) {
+		pthread_mutex_unlock(&ctr->lock);
+		AUTO_JSON json_t *mounts = gt_mounts_inspect(ctr); /* takes the lock of the volumes, which comes before */
+		pthread_mutex_lock(&ctr->lock);
+		make_row(ctr, mounts);
+	}
+	bool shown = ctr->row != NULL;
+	if (shown) {
+		AUTO_FREE char *status = status_text(ctr);
+		gt_buf_str(out, out->len > 1 ? "," : "");
+		gt_buf_add(out, ctr->row, strlen(ctr->row) - 1); /* without its brace */
+		gt_buf_printf(out, ",\"State\":\"%s\",\"Status\":\"%s\"", gt_status_name(ctr->status), status);
+	}
+	pthread_mutex_unlock(&ctr->lock);
+	if (shown && size)
+		append_sizes(ctr, out);
+	if (shown)
+		gt_buf_char(out, '}');
+}
+
+int gt_container_list(struct gt_engine *engine, bool all, int limit, bool size, const json_t *filters, struct gt_buf *out, struct gt_error *err)
 {
 	struct filter filter;
 	if (read_filter(engine, filters, &filter, err) < 0) {
 		gt_strings_free(&filter.images);
-		return NULL;
+		return -1;
 	}
 	bool every = all || limit > 0 || gt_filter_has(filters, "status") || gt_filter_has(filters, "exited");
-	json_t *rows = json_array();
+	int rows = 0;
 	struct gt_container **list = gt_containers_all(engine, NULL);
-	for (size_t i = 0; list[i] && (limit <= 0 || json_array_size(rows) < (size_t)limit); i++) {
+	gt_buf_char(out, '[');
+	for (size_t i = 0; list[i] && (limit <= 0 || rows < limit); i++) {
 		struct gt_container *ctr = list[i];
 		pthread_mutex_lock(&ctr->lock);
-		bool live = ctr->status == GT_RUNNING || ctr->status == GT_PAUSED || ctr->status == GT_RESTARTING;
-		bool shown = (every || live) && !ctr->removed && matches(&filter, ctr);
+		bool shown = (every || is_live(ctr)) && !ctr->removed && matches(&filter, ctr);
 		pthread_mutex_unlock(&ctr->lock);
-		json_t *row = shown ? row_of(ctr, size) : NULL;
-		if (row)
-			json_array_append_new(rows, row);
+		if (!shown)
+			continue;
+		append_row(ctr, size, out);
+		rows++;
 	}
+	gt_buf_char(out, ']');
 	gt_containers_put(list);
 	gt_strings_free(&filter.images);
-	return rows;
+	return 0;
 }

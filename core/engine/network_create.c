@@ -16,26 +16,11 @@
 
 /* ---- pools ---- */
 
-static int check_strings(const char *what, const json_t *object, struct gt_error *err)
-{
-	const char *key;
-	json_t *value;
-	if (json_object_size(object) > MAX_STRINGS)
-		return gt_fail(err, GT_TOO_LARGE, "%s has more than %d entries", what, MAX_STRINGS);
-	json_object_foreach((json_t *)object, key, value) {
-		if (!json_is_string(value))
-			return gt_fail(err, GT_INVALID, "%s: the value of %.64s is not a string", what, key);
-	}
-	return 0;
-}
-
 /* Addresses that others use on the wire: reserved, never handed out. */
 static int reserve_aux(struct network_pool *pool, const json_t *aux, struct gt_error *err)
 {
 	const char *name;
 	json_t *address;
-	if (check_strings("AuxiliaryAddresses", aux, err) < 0)
-		return -1;
 	json_object_foreach((json_t *)aux, name, address) {
 		if (ipam_reserve(&pool->addresses, json_string_value(address), err) < 0)
 			return gt_context(err, "auxiliary address %.64s", name);
@@ -49,7 +34,7 @@ static int read_pool(struct network *network, const json_t *config, struct gt_er
 	const char *subnet = NULL, *range = NULL, *gateway = NULL;
 	json_t *aux = NULL;
 	if (gt_json_string(config, "Subnet", &subnet, err) < 0 || gt_json_string(config, "IPRange", &range, err) < 0 ||
-	    gt_json_string(config, "Gateway", &gateway, err) < 0 || gt_json_object(config, "AuxiliaryAddresses", &aux, err) < 0)
+	    gt_json_string(config, "Gateway", &gateway, err) < 0 || gt_json_string_map(config, "AuxiliaryAddresses", MAX_STRINGS, &aux, err) < 0)
 		return -1;
 	if (!subnet || !subnet[0]) {
 		if ((range && range[0]) || (gateway && gateway[0]) || json_object_size(aux))
@@ -212,7 +197,7 @@ static int refuse_unsupported(const json_t *body, struct gt_error *err)
 static json_t *strings_of(const json_t *body, const char *what, struct gt_error *err)
 {
 	json_t *object = NULL;
-	if (gt_json_object(body, what, &object, err) < 0 || check_strings(what, object, err) < 0)
+	if (gt_json_string_map(body, what, MAX_STRINGS, &object, err) < 0)
 		return NULL;
 	return object ? json_deep_copy(object) : json_object();
 }

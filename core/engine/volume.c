@@ -10,6 +10,7 @@
 #include "engine/volume.h"
 
 #define MAX_VOLUMES 100000
+#define MAX_STRINGS 1024
 
 static void volume_free(struct volume *volume)
 {
@@ -316,24 +317,12 @@ json_t *gt_volumes_prune(struct gt_engine *engine, const json_t *filters, struct
 
 /* ---- create, list and inspect for the API ---- */
 
-static int check_strings(const char *what, const json_t *object, struct gt_error *err)
-{
-	const char *key;
-	json_t *value;
-	json_object_foreach((json_t *)object, key, value) {
-		if (!json_is_string(value))
-			return gt_fail(err, GT_INVALID, "%s: the value of %.64s is not a string", what, key);
-	}
-	return 0;
-}
-
 json_t *gt_volume_create(struct gt_engine *engine, const json_t *body, struct gt_error *err)
 {
 	const char *name = NULL, *driver = NULL;
 	json_t *options = NULL, *labels = NULL;
 	if (gt_json_string(body, "Name", &name, err) < 0 || gt_json_string(body, "Driver", &driver, err) < 0 ||
-	    gt_json_object(body, "DriverOpts", &options, err) < 0 || gt_json_object(body, "Labels", &labels, err) < 0 ||
-	    check_strings("DriverOpts", options, err) < 0 || check_strings("Labels", labels, err) < 0)
+	    gt_json_string_map(body, "DriverOpts", MAX_STRINGS, &options, err) < 0 || gt_json_string_map(body, "Labels", MAX_STRINGS, &labels, err) < 0)
 		return NULL;
 	if (gt_json_get(body, "ClusterVolumeSpec") && !json_is_null(gt_json_get(body, "ClusterVolumeSpec")))
 		return gt_fail_null(err, GT_UNSUPPORTED, "cluster volumes (ClusterVolumeSpec) are not supported");

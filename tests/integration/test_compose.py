@@ -84,6 +84,15 @@ def project(daemon):
     shutil.rmtree(path)
 
 
+def address(daemon, container, network):
+    return daemon.inspect(container)["NetworkSettings"]["Networks"][network]["IPAddress"]
+
+
+def ping(project, service, name):
+    """The address that a service reaches under a name."""
+    return re.search(r"PING \S+ \((\S+)\).*\n.*bytes from", project("exec", "-T", service, "ping", "-c1", "-W2", name).out).group(1)
+
+
 def test_a_project_from_up_to_down(daemon, project):
     project("up", "-d")
     assert daemon.inspect("shop_db_1")["State"]["Health"]["Status"] == "healthy"
@@ -113,7 +122,14 @@ def test_a_project_from_up_to_down(daemon, project):
     again = project("up", "-d")
     assert "up-to-date" in again.err and project("ps", "-q").out.split() == ids
 
+    # Services know each other by name, and over their networks only.
+    assert "hello from compose" in project("exec", "-T", "worker", "wget", "-qO-", "http://web/").out
+    assert ping(project, "worker", "database") == ping(project, "worker", "db") == address(daemon, "shop_db_1", "shop_back")
+    assert ping(project, "db", "shop_web_1") == address(daemon, "shop_web_1", "shop_back")
+
     project("up", "-d", "--scale", "worker=3")
+    found = project("exec", "-T", "web", "nslookup", "-type=a", "worker").out
+    assert set(re.findall(r"10\.87\.\d+\.\d+", found)) == {address(daemon, f"shop_worker_{i}", "shop_back") for i in (1, 2, 3)}
     assert len(daemon.json("GET", "/containers/json?filters=" + json.dumps({"label": ["com.docker.compose.service=worker"]}).replace(" ", ""))) == 3
     project("up", "-d", "--scale", "worker=1")
     assert len(project("ps", "-q", "worker").out.split()) == 1
@@ -138,6 +154,69 @@ def test_stop_start_restart_and_pause(daemon, project):
     wait_until(lambda: daemon.state("shop_worker_1") == "exited", what="the end")
     project("rm", "-f", "worker")
     assert daemon.api("GET", "/containers/shop_worker_1/json").status == 404
+
+
+LINKED = f"""
+version: "2.4"
+services:
+  store:
+    image: {IMAGE}
+    command: ["sleep", "1000"]
+    stop_signal: SIGKILL
+    mac_address: 02:42:0a:56:00:77
+    networks:
+      inner:
+        ipv4_address: 10.86.0.77
+  front:
+    image: {IMAGE}
+    command: ["sleep", "1000"]
+    stop_signal: SIGKILL
+    links: ["store:mysql"]
+    extra_hosts: ["elsewhere:192.0.2.9"]
+    dns_search: [example.test]
+    networks: [inner]
+  aside:
+    image: {IMAGE}
+    command: ["sleep", "1000"]
+    stop_signal: SIGKILL
+    network_mode: "service:store"
+    ulimits:
+      nofile: {{soft: 100, hard: 200}}
+    logging: {{driver: json-file, options: {{max-size: 1m}}}}
+  stray:
+    image: {IMAGE}
+    command: ["sleep", "1000"]
+    stop_signal: SIGKILL
+    sysctls: {{net.ipv4.ip_unprivileged_port_start: 80}}
+    networks: [outer]
+networks:
+  inner:
+    internal: true
+    ipam: {{config: [{{subnet: 10.86.0.0/24}}]}}
+  outer:
+    enable_ipv6: true
+    ipam: {{config: [{{subnet: 10.85.0.0/24}}, {{subnet: "fd00:85::/64"}}]}}
+"""
+
+
+def test_names_links_and_shared_namespaces(daemon, project):
+    with open(os.path.join(daemon.dir, "shop", "docker-compose.yml"), "w") as f:
+        f.write(LINKED)
+    project("up", "-d")
+    assert ping(project, "front", "mysql") == ping(project, "front", "store") == "10.86.0.77"
+    assert daemon.inspect("shop_store_1")["NetworkSettings"]["Networks"]["shop_inner"]["MacAddress"] == "02:42:0a:56:00:77"
+    assert "192.0.2.9" in project("exec", "-T", "front", "cat", "/etc/hosts").out
+    assert "search example.test" in project("exec", "-T", "front", "cat", "/etc/resolv.conf").out
+    assert "10.86.0.77" in project("exec", "-T", "aside", "ip", "addr").out
+    assert project("exec", "-T", "aside", "sh", "-c", "ulimit -n").out == "100\n"
+    assert project("exec", "-T", "stray", "ping", "-c1", "-W1", "store", check=False).code != 0
+    assert "fd00:85::" in project("exec", "-T", "stray", "ip", "addr").out
+    assert project("exec", "-T", "stray", "cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start").out == "80\n"
+    daemon.kill9()
+    daemon.start()
+    assert ping(project, "front", "mysql") == "10.86.0.77"
+    project("down")
+    assert daemon.json("GET", "/containers/json?all=1") == []
 
 
 def test_a_changed_service_is_made_anew_and_keeps_its_volume(daemon, project):

@@ -656,15 +656,15 @@ def test_https_does_not_lead_to_http(tls, tmp_path):
 class Tokens:
     """A token server in front of the fake registry's own paths."""
 
-    def __init__(self, fake, lifetime=300, uses=1000):
-        self.fake, self.given, self.uses, self.count, self.left = fake, [], uses, 0, {}
+    def __init__(self, fake, lifetime=300, first_uses=1000):
+        self.fake, self.given, self.uses, self.count, self.left = fake, [], [first_uses], 0, {}
         self.answer = lambda: {"token": f"t{self.count}", "expires_in": lifetime}
         fake.hooks.append(self.hook)
 
     def hook(self, request):
         if request.path.startswith("/token"):
             self.count += 1
-            self.left[f"Bearer t{self.count}"] = self.uses
+            self.left[f"Bearer t{self.count}"] = self.uses.pop() if self.uses else 1000
             body = request.rfile.read(int(request.headers.get("Content-Length", 0))).decode()
             self.given.append((request.command, request.path, body, request.headers.get("Authorization")))
             answer = self.answer()
@@ -698,9 +698,9 @@ def test_bearer_tokens(images, fake):
 
 def test_a_token_that_expires_on_the_way_is_renewed(images, fake):
     name = fake.add(Image([tree(i) for i in range(5)]))
-    tokens = Tokens(fake, uses=2)
+    tokens = Tokens(fake, first_uses=2)
     pulled(pull(images, name))
-    assert len(tokens.given) > 2
+    assert len(tokens.given) == 2               # once, however many layers were refused at the same time
 
 
 @pytest.mark.parametrize("answer, text", [
