@@ -12,6 +12,7 @@
  * sink.c      tar entries to files: shared by extract and unpack; node.c: one entry's inode and metadata
  * unpack.c    a layer: whiteouts, bounds, the recipe for rebuilding its exact bytes; extract
  * recipe.c    writes and replays recipes
+ * owed.c      what a layer takes from those below, where these are not complete yet; settle
  * copyup.c    fills a volume from an image
  * copy.c      COPY and ADD of a build: files of a context or an image as a layer's tar, or the digest of it; owner.c, added.c help
  *
@@ -139,7 +140,7 @@ struct fs_sink {
 	bool no_overwrite;              /* a directory and a non-directory do not replace each other */
 	int64_t uid, gid;               /* -1: the archive's */
 	const json_t *lower;            /* mount of the parent layer, for attributes of directories the archive leaves out; or NULL */
-	bool early;                     /* there are layers below, but they are not complete: to need them is to fail */
+	bool early;                     /* there are layers below, but they are not complete: what is needed of them is owed */
 	int lower_root;                 /* -1: not mounted yet */
 	struct fs_recipe *recipe;       /* NULL: none is kept */
 	int64_t max_bytes, max_entries;
@@ -151,6 +152,8 @@ struct fs_sink {
 	struct fs_late_dir *late;
 	size_t late_count, late_cap;
 	struct gt_map unpacked;         /* names of this layer; whiteouts GANTRY_WHITEOUT_DELETE only */
+	struct gt_map owed;             /* inode -> what it is to get from below; owed.c's */
+	size_t owed_bytes;
 };
 
 /* One entry of an archive with its exact names (libarchive normalises Unicode, which would rename files). */
@@ -194,6 +197,24 @@ int fs_job_extract(const json_t *request, json_t *reply, struct gt_error *err);
 /* What FS_IN brings, compressed or not, into the sink. */
 int fs_read_tar(struct fs_sink *sink, bool compressed, struct gt_error *err);
 int fs_job_context(const json_t *request, json_t *reply, struct gt_error *err);
+
+/* ---- owed.c ---- */
+/* Where sink->early is set: the directory dirfd/name, which was just made, is to get the attributes that the layers below have for path; or a file
+ * is made there that is to become a copy of their `target`. GT_UNAVAILABLE where that cannot be kept. */
+int fs_owed_dir(struct fs_sink *sink, int dirfd, const char *name, const char *path, struct gt_error *err);
+int fs_owed_link(struct fs_sink *sink, int dirfd, const char *name, const char *path, const char *target, struct gt_error *err);
+/* An entry of the archive's own describes this inode. */
+void fs_owed_forget(struct fs_sink *sink, const struct stat *st);
+/* GT_UNAVAILABLE where what is about to be removed is owed something. */
+int fs_owed_replaced(const struct fs_sink *sink, const struct stat *st, struct gt_error *err);
+/* {"dirs": [[inode, path], ...], "links": [[inode, path, target], ...]}, for fs_job_settle. */
+json_t *fs_owed_json(const struct fs_sink *sink);
+void fs_owed_free(struct fs_sink *sink);
+int fs_job_settle(const json_t *request, json_t *reply, struct gt_error *err);
+/* Owner, mode and attributes of directory path of the layers below, for fd; nothing where they have none. */
+int fs_copy_lower_dir(int lower_root, const char *path, int fd, struct gt_error *err);
+/* Content and attributes of file target of the layers below, for the empty file `to`, which path is; *bytes grows by its size. */
+int fs_copy_lower_file(int lower_root, const char *target, int to, const char *path, int64_t *bytes, struct gt_error *err);
 
 /* ---- copy.c, with owner.c and added.c ---- */
 int fs_job_copy(const json_t *request, json_t *reply, struct gt_error *err);

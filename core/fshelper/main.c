@@ -33,7 +33,7 @@ static const struct {
 } jobs[] = {
 	{ "stat", fs_job_stat },         { "archive", fs_job_archive },   { "extract", fs_job_extract },
 	{ "export", fs_job_export },     { "copy_up", fs_job_copy_up },   { "unpack", fs_job_unpack },
-	{ "diff_tar", fs_job_diff_tar }, { "rebuild", fs_job_rebuild },
+	{ "diff_tar", fs_job_diff_tar }, { "rebuild", fs_job_rebuild },   { "settle", fs_job_settle },
 	{ "context", fs_job_context },   { "copy", fs_job_copy },
 };
 

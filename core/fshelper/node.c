@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sendfile.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -210,6 +209,15 @@ static int make_file(struct fs_sink *sink, struct archive *archive, struct fs_en
 
 /* ---- directories ---- */
 
+static int forget_owed(struct fs_sink *sink, int fd, const char *path, struct gt_error *err)
+{
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return gt_fail_errno(err, errno, "look at %.200s", path);
+	fs_owed_forget(sink, &st);
+	return 0;
+}
+
 static int make_dir(struct fs_sink *sink, struct fs_entry *item, int dirfd, const char *name, struct gt_error *err)
 {
 	mode_t mode = archive_entry_perm(item->entry) & 0777;
@@ -238,6 +246,8 @@ static int make_dir(struct fs_sink *sink, struct fs_entry *item, int dirfd, cons
 	AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return gt_fail_errno(err, errno, "open directory %.200s", item->path);
+	if (!fresh && forget_owed(sink, fd, item->path, err) < 0)
+		return -1;
 	if (!fresh && fchmod(fd, mode) < 0)
 		return gt_fail_errno(err, errno, "%.200s: set the mode", item->path);
 	if (!fresh && fchown(fd, owner(sink, item), group(sink, item)) < 0)
@@ -249,31 +259,17 @@ static int make_dir(struct fs_sink *sink, struct fs_entry *item, int dirfd, cons
 
 /* ---- links and specials ---- */
 
-/* A hard link to a file of a lower layer: the nearest thing that a layer can hold is a copy, as overlay's copy-up makes it. */
+/* A hard link to a file of a lower layer becomes a copy. */
 static int copy_lower(struct fs_sink *sink, const char *target, int dirfd, const char *name, const char *path, struct gt_error *err)
 {
+	if (sink->early)
+		return fs_owed_link(sink, dirfd, name, path, target, err);
 	if (fs_sink_lower(sink, err) < 0)
 		return -1;
-	AUTO_CLOSE int from = sink->lower_root < 0 ? -1 : fs_open(sink->lower_root, target, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-	struct stat st;
-	if (from < 0 || fstat(from, &st) < 0 || !S_ISREG(st.st_mode))
-		return gt_fail(err, GT_INVALID, "%.200s is a hard link to %.200s, which is not there", path, target);
 	AUTO_CLOSE int to = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (to < 0)
 		return gt_fail_errno(err, errno, "make file %.200s", path);
-	for (off_t left = st.st_size; left > 0;) {
-		ssize_t n = sendfile(to, from, NULL, left < (1 << 30) ? (size_t)left : 1u << 30);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return gt_fail_errno(err, n < 0 ? errno : EIO, "copy %.200s", target);
-		left -= n;
-	}
-	struct timespec times[2] = { st.st_mtim, st.st_mtim };
-	if (fchown(to, st.st_uid, st.st_gid) < 0 || fchmod(to, st.st_mode & 07777) < 0 || fs_copy_xattrs(from, to, err) < 0 ||
-	    futimens(to, times) < 0)
-		return gt_fail_errno(err, errno, "copy the attributes of %.200s", target);
-	return 0;
+	return fs_copy_lower_file(sink->lower_root, target, to, path, &sink->bytes, err);
 }
 
 static int try_link(struct fs_sink *sink, const char *target, int dirfd, const char *name)

@@ -40,6 +40,7 @@ void fs_sink_free(struct fs_sink *sink)
 		free(sink->late[i].path);
 	free(sink->late);
 	gt_map_free(&sink->unpacked);
+	fs_owed_free(sink);
 	if (sink->lower_root >= 0)
 		close(sink->lower_root);
 	if (sink->root >= 0)
@@ -64,28 +65,23 @@ int fs_sink_make_dir(struct fs_sink *sink, int dirfd, const char *name, const ch
 		return errno == EEXIST ? gt_fail(err, GT_INVALID, "%.200s: a link that leads nowhere stands where a directory is needed",
 						 path) :
 					 gt_fail_errno(err, errno, "make directory %.200s", path);
+	if (sink->early)
+		return fs_owed_dir(sink, dirfd, name, path, err);
 	uid_t uid = sink->uid >= 0 ? (uid_t)sink->uid : 0;
 	gid_t gid = sink->gid >= 0 ? (gid_t)sink->gid : 0;
-	AUTO_CLOSE int lower = -1;
 	if (fs_sink_lower(sink, err) < 0)
 		return -1;
-	if (sink->lower_root >= 0)
-		lower = fs_open(sink->lower_root, path, O_RDONLY | O_DIRECTORY);
-	struct stat st = { .st_mode = 0755, .st_uid = uid, .st_gid = gid };
-	if (lower < 0 && uid == 0 && gid == 0 && sink->layer)
+	if (sink->lower_root < 0 && uid == 0 && gid == 0 && sink->layer)
 		return 0;
 	AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 || (lower >= 0 && fstat(lower, &st) < 0) || fchown(fd, st.st_uid, st.st_gid) < 0 ||
-	    fchmod(fd, st.st_mode & 07777) < 0)
+	if (fd < 0 || fchown(fd, uid, gid) < 0 || fchmod(fd, 0755) < 0)
 		return gt_fail_errno(err, errno, "make directory %.200s", path);
-	return lower >= 0 ? fs_copy_xattrs(lower, fd, err) : 0;
+	return sink->lower_root >= 0 ? fs_copy_lower_dir(sink->lower_root, path, fd, err) : 0;
 }
 
 /* Mounts the parent layer's view once, where there is one. */
 int fs_sink_lower(struct fs_sink *sink, struct gt_error *err)
 {
-	if (sink->early)
-		return gt_fail(err, GT_UNAVAILABLE, "the archive needs the layers below, which are not complete yet");
 	if (!sink->lower || sink->lower_root >= 0)
 		return 0;
 	if (fs_private_namespace(err) < 0)
@@ -94,13 +90,13 @@ int fs_sink_lower(struct fs_sink *sink, struct gt_error *err)
 	return sink->lower_root >= 0 ? 0 : gt_context(err, "look at the layers below");
 }
 
-/* A whiteout in the way becomes a directory that hides what is below. */
-static int replace_whiteout(struct fs_sink *sink, int dirfd, const char *name, const char *path, struct gt_error *err)
+/* A whiteout in the way becomes a directory that hides what is below, and has nothing of it. */
+static int replace_whiteout(int dirfd, const char *name, const char *path, struct gt_error *err)
 {
 	if (unlinkat(dirfd, name, 0) < 0)
 		return gt_fail_errno(err, errno, "replace the whiteout of %.200s", path);
-	if (fs_sink_make_dir(sink, dirfd, name, path, err) < 0)
-		return -1;
+	if (mkdirat(dirfd, name, 0755) < 0)
+		return gt_fail_errno(err, errno, "make directory %.200s", path);
 	AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return gt_fail_errno(err, errno, "open directory %.200s", path);
@@ -135,7 +131,7 @@ static int open_or_make(struct fs_sink *sink, const char *path, struct gt_error 
 			int rc;
 			bool hidden = errno == ENOTDIR && sink->whiteouts == GANTRY_WHITEOUT_OVERLAY && fs_is_whiteout(at, from);
 			if (hidden)
-				rc = replace_whiteout(sink, at, from, copy, err);
+				rc = replace_whiteout(at, from, copy, err);
 			else if (errno == ENOENT)
 				rc = fs_sink_make_dir(sink, at, from, copy, err);
 			else
@@ -183,6 +179,8 @@ int fs_sink_clear(struct fs_sink *sink, int dirfd, const char *name, const char 
 	struct stat st;
 	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : gt_fail_errno(err, errno, "look at %.200s", path);
+	if (fs_owed_replaced(sink, &st, err) < 0)
+		return -1;
 	if (S_ISREG(st.st_mode) && sink->recipe) {
 		AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 		fs_recipe_keep(sink->recipe, path, fd);

@@ -388,6 +388,8 @@ int fs_job_unpack(const json_t *request, json_t *reply, struct gt_error *err)
 	json_object_set_new(reply, "size", json_integer(sink.bytes));
 	json_object_set_new(reply, "entries", json_integer(sink.entries));
 	json_object_set_new(reply, "recipe", json_boolean(recipe));
+	if (sink.owed.count > 0)
+		json_object_set_new(reply, "owed", fs_owed_json(&sink));
 	fs_recipe_free(sink.recipe);
 	fs_sink_free(&sink);
 	return rc;

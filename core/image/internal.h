@@ -172,11 +172,12 @@ struct layer *layer_count(struct gt_images *images, struct layer *layer);
 void layers_sweep(struct gt_images *images);
 void chain_id(const char *parent_chain, const char *diff, char chain[65]);
 /* ---- unpack.c ---- */
-/* In the storage driver: begun; filled and verified, with its recipe; or gone again. early: the layers below are not sealed yet; where the archive needs
- * to see them, fails with GT_UNAVAILABLE. */
+/* In the storage driver: begun; filled and verified, with its recipe; or gone again. owed: NULL where the layers below are sealed; else *owed (the
+ * caller's, NULL: nothing) is what the layer lacks of them, for layer_settle once they are. GT_UNAVAILABLE from either: it must be filled again then. */
 int layer_begin(struct gt_images *images, const struct layer *layer, struct gt_error *err);
-int layer_fill(struct gt_images *images, struct layer *layer, const struct layer_source *source, struct gt_progress *progress, bool early,
+int layer_fill(struct gt_images *images, struct layer *layer, const struct layer_source *source, struct gt_progress *progress, json_t **owed,
 	       struct gt_error *err);
+int layer_settle(struct gt_images *images, struct layer *layer, const json_t *owed, struct gt_error *err);
 void layer_discard(struct gt_images *images, const struct layer *layer);
 void layer_drop_recipe(struct gt_images *images, const char *id);
 /* Starts to write the layer's tar, byte for byte, to out_fd; fs_job_finish() tells how it went. The caller counts the layer, and checks the

@@ -75,7 +75,7 @@ static int make_layer(struct gt_images *images, struct layer *layer, const struc
 {
 	if (layer_begin(images, layer, err) < 0)
 		return -1;
-	if (layer_fill(images, layer, source, progress, false, err) == 0 && gt_layer_commit(images->storage, layer->id, err) == 0)
+	if (layer_fill(images, layer, source, progress, NULL, err) == 0 && gt_layer_commit(images->storage, layer->id, err) == 0)
 		return 0;
 	layer_discard(images, layer);
 	return -1;
@@ -151,7 +151,8 @@ struct layer *layer_acquire(struct gt_images *images, struct layer *parent, cons
 
 /*
  * Layers of one image that are all missing are filled by a few workers at a time, where the driver can (GANTRY_STORAGE_PARALLEL), and sealed from the
- * base up. A layer that turns out to need the view of those below is filled again when its turn to be sealed comes.
+ * base up as they are done, while others are still on their way: so the disk has its share of the work early. What a layer needs of those below it is
+ * fetched when its turn to be sealed comes; in odd cases it is filled again then.
  */
 struct batch {
 	struct gt_images *images;
@@ -161,10 +162,16 @@ struct batch {
 	size_t *order;                  /* indexes, largest blob first */
 	atomic_size_t next;             /* of order */
 	atomic_bool stop;
-	int *results;                   /* 1: filled, 0: not begun, -1: failed with errors[i] */
-	struct gt_error *errors;
 	struct gt_progress *progress;
 	pthread_mutex_t progress_lock;
+
+	pthread_mutex_t lock;           /* guards what follows; results and errors of a layer are its worker's until it is done */
+	int *results;                   /* 1: filled, 0: not done, -1: failed with errors[i] */
+	struct gt_error *errors;
+	json_t **owed;                  /* what a filled layer lacks of those below; NULL: nothing */
+	bool sealing;                   /* a worker is at it */
+	size_t done;                    /* layers sealed */
+	struct layer *top;              /* the last of them, or what they stand on: counted */
 };
 
 static void emit_locked(void *arg, json_t *message)
@@ -181,20 +188,68 @@ static bool batch_cancelled(void *arg)
 	return atomic_load(&batch->stop) || gt_progress_cancelled(batch->progress);
 }
 
+/* Seals layer i, whose parent is sealed, and puts it into the table. */
+static int seal_one(struct batch *batch, size_t i, struct gt_progress *progress, struct gt_error *err)
+{
+	struct gt_images *images = batch->images;
+	struct layer *layer = batch->layers[i];
+	int rc = batch->results[i] > 0 ? 0 : -1;
+	if (rc == 0 && batch->owed[i])
+		rc = layer_settle(images, layer, batch->owed[i], err);
+	if (rc < 0 && err->kind == GT_UNAVAILABLE) {
+		gt_error_clear(err);
+		rc = layer_begin(images, layer, err) < 0 ? -1 : layer_fill(images, layer, &batch->sources[i], progress, NULL, err);
+	}
+	if (rc < 0 || gt_layer_commit(images->storage, layer->id, err) < 0 || store_put_layer(images, layer, err) < 0)
+		return -1;
+	pthread_mutex_lock(&images->lock);
+	enter(images, layer);
+	if (batch->top)
+		batch->top->refs--; /* ours; the new one counts it too */
+	batch->top = layer;
+	unclaim(images, layer->chain);
+	pthread_mutex_unlock(&images->lock);
+	tell(progress, &batch->sources[i], "Pull complete");
+	return 0;
+}
+
+/* Layer i is filled, or not; seals what can be sealed, where nobody else is at it. */
+static void note_result(struct batch *batch, size_t i, int result, struct gt_progress *progress)
+{
+	pthread_mutex_lock(&batch->lock);
+	batch->results[i] = result;
+	if (result < 0 && batch->errors[i].kind != GT_UNAVAILABLE)
+		atomic_store(&batch->stop, true);
+	bool mine = !batch->sealing;
+	while (mine && batch->done < batch->count && batch->results[batch->done] && !atomic_load(&batch->stop)) {
+		size_t at = batch->done;
+		batch->sealing = true;
+		pthread_mutex_unlock(&batch->lock);
+		int rc = seal_one(batch, at, progress, &batch->errors[at]);
+		pthread_mutex_lock(&batch->lock);
+		batch->sealing = false;
+		batch->done += rc == 0;
+		if (rc < 0) {
+			batch->results[at] = -1;
+			atomic_store(&batch->stop, true);
+		}
+	}
+	pthread_mutex_unlock(&batch->lock);
+}
+
 static void *batch_worker(void *arg)
 {
 	struct batch *batch = arg;
-	struct gt_progress progress = { emit_locked, batch, batch_cancelled };
+	struct gt_progress locked = { emit_locked, batch, batch_cancelled }, *progress = batch->progress ? &locked : NULL;
 	for (;;) {
 		size_t turn = atomic_fetch_add(&batch->next, 1);
 		if (turn >= batch->count || atomic_load(&batch->stop))
 			return NULL;
 		size_t i = batch->order[turn];
-		int rc = layer_fill(batch->images, batch->layers[i], &batch->sources[i], batch->progress ? &progress : NULL, true,
+		/* below the first of them all is there already */
+		int rc = layer_fill(batch->images, batch->layers[i], &batch->sources[i], progress, i > 0 ? &batch->owed[i] : NULL,
 				    &batch->errors[i]);
-		batch->results[i] = rc < 0 ? -1 : 1;
-		if (rc < 0 && batch->errors[i].kind != GT_UNAVAILABLE)
-			atomic_store(&batch->stop, true);
+		note_result(batch, i, rc < 0 ? -1 : 1, progress);
 	}
 }
 
@@ -230,76 +285,43 @@ static void fill_all(struct batch *batch)
 		pthread_join(threads[i], NULL);
 }
 
-/* Seals layer i, whose parent is sealed. */
-static int finish_one(struct batch *batch, size_t i, struct gt_error *err)
+/* The failure that made the workers stop comes before those that it caused. */
+static void first_failure(const struct batch *batch, struct gt_error *err)
 {
-	struct gt_images *images = batch->images;
-	struct layer *layer = batch->layers[i];
-	int rc = batch->results[i] > 0 ? 0 : -1;
-	if (batch->results[i] < 0 && batch->errors[i].kind != GT_UNAVAILABLE) {
-		if (err)
-			*err = batch->errors[i];
-	} else if (rc < 0 && (rc = layer_begin(images, layer, err)) == 0) {
-		rc = layer_fill(images, layer, &batch->sources[i], batch->progress, false, err);
-	}
-	if (rc == 0)
-		rc = gt_layer_commit(images->storage, layer->id, err);
-	return rc == 0 ? store_put_layer(images, layer, err) : -1;
-}
-
-/* The failure that made the workers stop comes before what was not begun because of it. */
-static size_t first_failure(const struct batch *batch)
-{
-	size_t cancelled = batch->count;
+	const struct gt_error *first = NULL;
 	for (size_t i = 0; i < batch->count; i++) {
-		if (batch->results[i] >= 0 || batch->errors[i].kind == GT_UNAVAILABLE)
-			continue;
-		if (batch->errors[i].kind != GT_CANCELLED)
-			return i;
-		if (cancelled == batch->count)
-			cancelled = i; /* it may be the consequence of another's failure */
+		const struct gt_error *error = &batch->errors[i];
+		if (batch->results[i] < 0 && error->kind != GT_UNAVAILABLE && (!first || (first->kind == GT_CANCELLED && error->kind != GT_CANCELLED)))
+			first = error;
 	}
-	return cancelled;
+	if (err && first)
+		*err = *first;
 }
 
 /* Returns the new top, counted, whose count on parent's is taken over; or NULL with everything undone, parent's count too. */
 static struct layer *run_batch(struct batch *batch, struct layer *parent, struct gt_error *err)
 {
 	struct gt_images *images = batch->images;
-	size_t begun = 0, done = 0;
+	size_t begun = 0;
 	int rc = 0;
+	batch->top = parent;
 	for (; rc == 0 && begun < batch->count; begun += rc == 0)
 		rc = layer_begin(images, batch->layers[begun], err);
-	if (rc == 0)
+	if (rc == 0) {
 		fill_all(batch);
-	size_t failed = rc == 0 ? first_failure(batch) : 0;
-	if (rc == 0 && failed < batch->count) {
-		if (err)
-			*err = batch->errors[failed];
-		rc = -1;
+		if (batch->done == batch->count)
+			return batch->top;
+		first_failure(batch, err);
 	}
-	struct layer *top = parent;
-	while (rc == 0 && done < batch->count && (rc = finish_one(batch, done, err)) == 0) {
-		pthread_mutex_lock(&images->lock);
-		struct layer *below = top;
-		top = enter(images, batch->layers[done++]);
-		if (below)
-			below->refs--; /* ours; the new one counts it too */
-		unclaim(images, top->chain);
-		pthread_mutex_unlock(&images->lock);
-		tell(batch->progress, &batch->sources[done - 1], "Pull complete");
-	}
-	for (size_t i = begun; i-- > done;)
+	for (size_t i = begun; i-- > batch->done;)
 		layer_discard(images, batch->layers[i]);
 	pthread_mutex_lock(&images->lock);
-	for (size_t i = done; i < batch->count; i++) {
+	for (size_t i = batch->done; i < batch->count; i++) {
 		unclaim(images, batch->layers[i]->chain);
 		free(batch->layers[i]);
 	}
 	pthread_mutex_unlock(&images->lock);
-	if (rc == 0)
-		return top;
-	layer_release(images, top);
+	layer_release(images, batch->top);
 	return NULL;
 }
 
@@ -342,6 +364,7 @@ struct layer *layers_acquire(struct gt_images *images, const struct layer_source
 	AUTO_FREE struct layer **layers = gt_xcalloc(count, sizeof *layers);
 	AUTO_FREE size_t *order = gt_xcalloc(count, sizeof *order);
 	AUTO_FREE int *results = gt_xcalloc(count, sizeof *results);
+	AUTO_FREE json_t **owed = gt_xcalloc(count, sizeof *owed);
 	AUTO_FREE struct gt_error *errors = gt_xcalloc(count, sizeof *errors);
 	struct layer *top = NULL;
 	pthread_mutex_lock(&images->lock);
@@ -359,10 +382,14 @@ struct layer *layers_acquire(struct gt_images *images, const struct layer_source
 	if (known == count)
 		return top;
 	struct batch batch = { .images = images, .sources = sources + known, .layers = layers, .count = count - known, .order = order,
-			       .results = results, .errors = errors, .progress = progress };
+			       .results = results, .owed = owed, .errors = errors, .progress = progress };
 	pthread_mutex_init(&batch.progress_lock, NULL);
+	pthread_mutex_init(&batch.lock, NULL);
 	struct layer *made = run_batch(&batch, top, err);
 	pthread_mutex_destroy(&batch.progress_lock);
+	pthread_mutex_destroy(&batch.lock);
+	for (size_t i = 0; i < count; i++)
+		json_decref(owed[i]);
 	return made;
 }
 

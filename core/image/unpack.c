@@ -199,7 +199,7 @@ static int check_digests(const struct feed *feed, const struct layer_source *sou
 
 /* Runs feeder and helper to their ends; fills layer's diff, sizes, recipe. */
 static int run_unpack(struct gt_images *images, const struct gantry_layer_dir *dir, struct layer *layer,
-		      const struct layer_source *source, struct gt_progress *progress, bool early, int recipe_fd, struct gt_error *err)
+		      const struct layer_source *source, struct gt_progress *progress, json_t **owed, int recipe_fd, struct gt_error *err)
 {
 	int ends[2];
 	if (pipe2(ends, O_CLOEXEC) < 0)
@@ -213,7 +213,7 @@ static int run_unpack(struct gt_images *images, const struct gantry_layer_dir *d
 	if (start_feed(&feed, source, ends[1], err) < 0)
 		return -1;
 	AUTO_JSON json_t *reply = NULL;
-	int rc = fs_job_start(&job, images->helper, unpack_request(images, dir, layer->parent, early), from, -1, recipe_fd, err);
+	int rc = fs_job_start(&job, images->helper, unpack_request(images, dir, layer->parent, owed != NULL), from, -1, recipe_fd, err);
 	close(take_fd(from)); /* the helper has its own: once it is gone, the feeder hears of it */
 	if (rc == 0)
 		rc = fs_job_finish(&job, &reply, progress ? show_progress : NULL, &feed, err);
@@ -238,6 +238,8 @@ static int run_unpack(struct gt_images *images, const struct gantry_layer_dir *d
 		layer->blob = (struct layer_blob){ .format = format, .size = feed.stored_size, .repository = source->repository };
 		memcpy(layer->blob.hex, feed.stored, sizeof layer->blob.hex);
 	}
+	if (owed)
+		*owed = json_incref(json_object_get(reply, "owed"));
 	return gt_json_int(reply, "size", &layer->size, err) | gt_json_bool(reply, "recipe", &layer->recipe, err);
 }
 
@@ -251,15 +253,33 @@ int layer_begin(struct gt_images *images, const struct layer *layer, struct gt_e
 	return gt_layer_prepare(images->storage, GANTRY_LAYER_IMAGE, layer->id, layer->parent ? layer->parent->id : NULL, NULL, err);
 }
 
-int layer_fill(struct gt_images *images, struct layer *layer, const struct layer_source *source, struct gt_progress *progress, bool early,
+int layer_fill(struct gt_images *images, struct layer *layer, const struct layer_source *source, struct gt_progress *progress, json_t **owed,
 	       struct gt_error *err)
 {
 	AUTO_CLOSE int recipe = spool_file(images, err);
 	AUTO_FREE struct gantry_layer_dir *dir = gt_xcalloc(1, sizeof *dir);
 	if (recipe < 0 || gt_layer_dir(images->storage, layer->id, dir, err) < 0 ||
-	    run_unpack(images, dir, layer, source, progress, early, recipe, err) < 0)
+	    run_unpack(images, dir, layer, source, progress, owed, recipe, err) < 0)
 		return -1;
 	return layer->recipe ? store_recipe(images, recipe, layer->id, err) : 0;
+}
+
+int layer_settle(struct gt_images *images, struct layer *layer, const json_t *owed, struct gt_error *err)
+{
+	AUTO_FREE struct gantry_layer_dir *dir = gt_xcalloc(1, sizeof *dir);
+	AUTO_FREE struct gantry_mount *mount = gt_xcalloc(1, sizeof *mount);
+	AUTO_JSON json_t *reply = NULL;
+	struct fs_job job;
+	int64_t size = 0;
+	if (gt_layer_dir(images->storage, layer->id, dir, err) < 0 ||
+	    gt_layer_mount(images->storage, layer->parent->id, true, mount, err) < 0)
+		return -1;
+	json_t *request = json_pack("{s:s, s:s, s:o, s:O}", "job", "settle", "dir", dir->path, "lower", fs_mount_json(mount, NULL), "owed", owed);
+	if (fs_job_start(&job, images->helper, request, -1, -1, -1, err) < 0 || fs_job_finish(&job, &reply, NULL, NULL, err) < 0 ||
+	    gt_json_int(reply, "size", &size, err) < 0)
+		return -1;
+	layer->size += size;
+	return 0;
 }
 
 void layer_discard(struct gt_images *images, const struct layer *layer)

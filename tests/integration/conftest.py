@@ -11,9 +11,11 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
-pytest.register_assert_rewrite("crash", "harness")
+pytest.register_assert_rewrite("crash", "harness", "registries")
 
-from harness import Daemon, build_debian_rootfs, require_root  # noqa: E402
+from fake_registry import FakeRegistry, orphans  # noqa: E402
+from harness import IMAGE, Daemon, build_debian_rootfs, require_root  # noqa: E402
+from registries import ADDRESS, Registry, certificates, clean  # noqa: E402
 
 
 def pytest_configure(config):
@@ -57,6 +59,41 @@ def fresh_daemon(workdir):
         yield d
     finally:
         d.destroy()
+
+
+@pytest.fixture
+def images(daemon):
+    """The module's daemon; nothing of the test's images stays, not even a file."""
+    clean(daemon)
+    embedded = "manifests/" + daemon.json("GET", f"/images/{IMAGE}/json")["Id"][7:] + ".json"
+    before = orphans(daemon)
+    yield daemon
+    clean(daemon)
+    assert set(orphans(daemon)) - {embedded} == set(before) - {embedded}
+
+
+@pytest.fixture
+def registry(images, tmp_path):
+    """Debian's docker-registry, plain, beside the module's daemon."""
+    r = Registry(images, tmp_path)
+    yield r
+    r.stop()
+
+
+@pytest.fixture
+def fake(images):
+    """A registry that the test scripts."""
+    r = FakeRegistry(images)
+    yield r
+    r.close()
+
+
+@pytest.fixture
+def tls(fresh_daemon, tmp_path):
+    """A daemon that is not started, with an address that is not loopback, and certificates for it."""
+    subprocess.run(["ip", "-n", fresh_daemon.name, "addr", "add", ADDRESS + "/32", "dev", "lo"], check=True)
+    certificates(tmp_path, ADDRESS)
+    return fresh_daemon
 
 
 @pytest.fixture(scope="session")

@@ -225,10 +225,10 @@ def tree(seed, size=300_000, files=3):
 
 
 def orphans(daemon):
-    """What is below the daemon's image store: layers, recipes, documents, spooled files."""
-    base = os.path.join(daemon.root, "images")
-    found = []
-    for name in ("configs", "manifests", "meta", "layers", "recipes", "spool"):
-        path = os.path.join(base, name)
-        found += sorted(f"{name}/{entry}" for entry in (os.listdir(path) if os.path.isdir(path) else []))
-    return found
+    """What is below the daemon's image store: layers, recipes, documents, spooled files; and the storage driver's layers, with as many short names."""
+    def names(*path):
+        path = os.path.join(daemon.root, *path)
+        return sorted(os.listdir(path)) if os.path.isdir(path) else []
+    found = [f"{name}/{entry}" for name in ("configs", "manifests", "meta", "layers", "recipes", "spool") for entry in names("images", name)]
+    found += ["storage/" + entry for entry in names("storage", "overlay", "layers")]
+    return found + [f"l/{i}" for i, _ in enumerate(names("storage", "overlay", "l"))]

@@ -26,19 +26,6 @@ def tar_of(files):
     return out.getvalue()
 
 
-@pytest.fixture
-def images(daemon):
-    """Removes the images that a test adds."""
-    before = {i["Id"] for i in daemon.json("GET", "/images/json?all=1")}
-    yield daemon
-    daemon.remove_everything()
-    for image in daemon.json("GET", "/images/json?all=1"):
-        if image["Id"] not in before:
-            daemon.api("DELETE", f"/images/{image['Id']}?force=1")
-    after = {i["Id"] for i in daemon.json("GET", "/images/json?all=1")}
-    assert after == before
-
-
 def test_the_embedded_image_is_there_from_the_start(daemon):
     (image,) = daemon.json("GET", "/images/json")
     assert image["RepoTags"] == ["gantry/busybox:latest"]
