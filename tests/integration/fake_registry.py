@@ -23,14 +23,28 @@ def sha256(data):
 
 
 def tar_of(files):
+    """files: {name: bytes}, or [(name, bytes) or TarInfo or (TarInfo, bytes), ...], or a tar that is ready."""
+    if isinstance(files, bytes):
+        return files
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            entry.mode = 0o755
+        for item in files.items() if isinstance(files, dict) else files:
+            entry, content = item if isinstance(item, tuple) else (item, b"")
+            if isinstance(entry, str):
+                entry = tarfile.TarInfo(entry)
+                entry.mode = 0o755
+            entry.size = entry.size or len(content)
             tar.addfile(entry, io.BytesIO(content))
     return out.getvalue()
+
+
+def entry(name, kind=tarfile.REGTYPE, **fields):
+    """A tar entry with any field set: mode, uid, mtime, linkname, pax_headers, ..."""
+    info = tarfile.TarInfo(name)
+    info.type, info.mode = kind, 0o755
+    for key, value in fields.items():
+        setattr(info, key, value)
+    return info
 
 
 def listen_in(netns, address, port=0):
@@ -144,6 +158,7 @@ class Handler(BaseHTTPRequestHandler):
         self.start = int(m[1]) if (m := re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))) else 0
         with fake.lock:
             fake.requests.append((self.command, self.path, dict(self.headers)))
+            fake.clients.add(self.client_address)
         for hook in list(fake.hooks):
             if hook(self):
                 return
@@ -187,6 +202,7 @@ class FakeRegistry:
     def __init__(self, daemon, address="127.0.0.1", tls=None):
         self.lock = threading.Lock()
         self.manifests, self.blobs, self.hooks, self.requests, self.sent = {}, {}, [], [], 0
+        self.clients = set()            # addresses that requests came from: one for each connection
         self.server = ThreadingHTTPServer((address, 0), Handler, bind_and_activate=False)
         self.server.socket.close()
         self.server.socket = listen_in(daemon.name, address)

@@ -2,10 +2,11 @@
 
 import gzip
 import subprocess
+import tarfile
 
 import pytest
 
-from fake_registry import DOCKER, OCI, Image, index_of, sha256, tree
+from fake_registry import DOCKER, OCI, FakeRegistry, Image, entry, index_of, sha256, tree
 from registries import error_of, pull, pulled
 
 
@@ -30,6 +31,50 @@ def test_kinds_of_layers(images, fake, kind, pack):
     fake.sent = 0
     assert pulled(pull(images, name))[-1]["status"].startswith("Status: Image is up to date")
     assert fake.sent == 0
+
+
+def leaning():
+    """Layers that take directories and files of those below for granted."""
+    return [[(entry("opt", tarfile.DIRTYPE, mode=0o1770, uid=5, gid=6, mtime=7), b""), (entry("opt/f", mode=0o640, uid=7, mtime=8), b"below"),
+             (entry("opt/deep", tarfile.DIRTYPE, mode=0o700), b""), ("busybox", tree(0)["busybox"])],
+            [("opt/new", b"n"), ("opt/deep/er/x", b"x"), entry("opt/deep/er", tarfile.DIRTYPE, mode=0o711, uid=9)],
+            [entry("link", tarfile.LNKTYPE, linkname="opt/f"), entry("again", tarfile.LNKTYPE, linkname="link")],
+            [entry("gone", tarfile.LNKTYPE, linkname="opt/f"), ("gone", b"replaced"), ("opt/sub/x", b"x")]]
+
+
+def test_layers_that_lean_on_those_below_are_fetched_once(images, fake, tmp_path):
+    image = Image(leaning())
+    name = fake.add(image)
+    pulled(pull(images, name))
+    fetched = [path[-71:] for verb, path, _ in fake.requests if "/blobs/" in path and path[-71:] != image.id]
+    # the last one replaces what it takes: it comes once more, when all below it is there
+    assert sorted(fetched) == sorted(image.layers + image.layers[3:])
+    out = images.docker("run", "--rm", name, "/busybox", "stat", "-c", "%n %a %u %g %s %h", "/opt", "/opt/deep", "/opt/deep/er", "/link", "/again",
+                        "/gone", "/opt/sub").out.splitlines()
+    assert [line.rpartition(" ")[0] for line in out] == ["/opt 1770 5 6 4096", "/opt/deep 700 0 0 4096", "/opt/deep/er 711 9 0 4096", "/link 640 7 0 5",
+                                                         "/again 640 7 0 5", "/gone 755 0 0 8", "/opt/sub 755 0 0 4096"]
+    assert out[3].endswith(" 2") and out[4].endswith(" 2")
+    # on top of what is there already nothing needs to be fetched again
+    more = fake.add(Image(leaning() + [[("opt/late/x", b"x")]]), "more")
+    fake.requests.clear()
+    pulled(pull(images, more))
+    assert len([path for _, path, _ in fake.requests if "/blobs/" in path]) == 2
+    images.docker("save", "-o", str(tmp_path / "both.tar"), name, more)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["direct", "redirected"])
+def test_connections_are_used_again(images, fake, elsewhere):
+    store = FakeRegistry(images)
+    image = Image([tree(i, 30_000) for i in range(12)])
+    name = fake.add(image)
+    store.add(image)
+    if elsewhere:
+        fake.hooks.append(lambda r: "/blobs/" in r.path and (r.reply(307, b"moved", Location=f"http://{store.host}{r.path}"), True)[1])
+    pulled(pull(images, name))
+    assert len(fake.requests) == 15     # /v2/, manifest, config, layers
+    # one for each worker, and the one that asked first is among them
+    assert len(fake.clients) <= 3 and len(store.clients) <= 3
+    store.close()
 
 
 def test_index_and_platform(images, fake):

@@ -17,7 +17,8 @@
 #define CONNECT_SECONDS 30l
 #define SPEED_WINDOW (60 * GT_SECOND)   /* of waiting ... */
 #define SPEED_BYTES 1024                /* ... in which at least so much must come */
-#define MAX_CHALLENGES 8
+#define REST_BYTES (64 << 10)           /* of a reply that nobody reads: so much is worth a connection */
+#define REST_TIME (250 * GT_MILLISECOND)
 
 struct connection {
 	CURLM *multi;
@@ -39,6 +40,7 @@ struct http_exchange {
 	struct curl_slist *headers;
 	struct http_reply reply;
 	size_t header_bytes, body_sent;
+	int64_t body_come;
 	bool head_done, finished, paused, sending;
 	CURLcode result;
 	struct gt_buf body;             /* come, not read yet: from body_at on */
@@ -203,6 +205,7 @@ static size_t on_body(char *bytes, size_t one, size_t len, void *arg)
 		return CURL_WRITEFUNC_PAUSE;
 	}
 	exchange->moved += (int64_t)len;
+	exchange->body_come += (int64_t)len;
 	gt_buf_add(&exchange->body, bytes, len);
 	return len;
 }
@@ -466,11 +469,24 @@ ssize_t exchange_read(struct http_exchange *exchange, void *bytes, size_t room, 
 	return (ssize_t)part;
 }
 
+/* A connection can be used again once its reply has come to an end: what little is on its way is waited for (the body of a redirect, of a refusal). */
+static void take_rest(struct http_exchange *exchange)
+{
+	int64_t rest = exchange->reply.length - exchange->body_come, until = gt_monotonic() + REST_TIME;
+	if (exchange->sending || exchange->failure.kind || !exchange->head_done || rest < 0 || rest > REST_BYTES)
+		return;
+	while (!exchange->finished && !gt_progress_cancelled(exchange->request.progress) && gt_monotonic() < until) {
+		if (drive(exchange, NULL, NULL) < 0)
+			return;
+	}
+}
+
 void exchange_close(struct http_exchange *exchange)
 {
 	if (!exchange)
 		return;
 	const struct curl_calls *curl = exchange->curl;
+	take_rest(exchange);
 	curl->curl_multi_remove_handle(exchange->connection->multi, exchange->connection->easy);
 	connection_put(exchange->pool, exchange->connection);
 	curl->curl_slist_free_all(exchange->headers);
