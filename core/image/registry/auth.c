@@ -232,6 +232,10 @@ static char *bearer_header(struct registry *registry, const char *scope, const c
 	char *header = known_token(registry, key, refused);
 	if (header)
 		return header;
+	/* the threads of a conversation ask once; whoever waits here is asked for nothing else meanwhile, and a client that goes away ends the asking */
+	LOCKED(&registry->asking);
+	if ((header = known_token(registry, key, refused)) != NULL)
+		return header;
 	struct token made = { 0 };
 	if (fetch_token(registry, scope, NULL, &made, err) < 0)
 		return NULL;

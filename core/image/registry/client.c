@@ -73,6 +73,7 @@ struct registry *registry_open(const struct gt_config *config, const char *domai
 	registry->domain = gt_xstrdup(domain);
 	registry->at = (size_t)-1;
 	pthread_mutex_init(&registry->lock, NULL);
+	pthread_mutex_init(&registry->asking, NULL);
 	endpoints_of(config, domain, mirrors, &registry->endpoints);
 	if (credentials_read(auth, &registry->credentials, err) < 0 || registry_next(registry, err) < 0) {
 		registry_close(registry);
@@ -101,6 +102,7 @@ void registry_close(struct registry *registry)
 	endpoints_free(&registry->endpoints);
 	http_pool_free(registry->pool);
 	pthread_mutex_destroy(&registry->lock);
+	pthread_mutex_destroy(&registry->asking);
 	free(registry->domain);
 	free(registry);
 }

@@ -74,6 +74,7 @@ struct registry {
 	const char *base;               /* its URL */
 	struct credentials credentials;
 	pthread_mutex_t lock;           /* guards challenge and tokens once threads share the conversation */
+	pthread_mutex_t asking;         /* held while a token is asked for; before lock */
 	struct challenge challenge;
 	struct gt_map tokens;           /* scope -> struct token */
 	struct gt_map routes;           /* "scheme://host" -> struct http_route */
