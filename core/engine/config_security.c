@@ -226,6 +226,10 @@ static int check_namespaces(const struct gt_container_config *config, struct gt_
 		return -1;
 	if (is_host(host->uts_mode) && config->hostname && config->hostname[0])
 		return gt_fail(err, GT_INVALID, "conflicting options: hostname and the UTS mode");
+	if (config_container_mode(host->network_mode) && config->hostname && config->hostname[0])
+		return gt_fail(err, GT_INVALID, "conflicting options: hostname and the network mode");
+	if (config_container_mode(host->network_mode) && json_object_size(config->exposed_ports))
+		return gt_fail(err, GT_INVALID, "conflicting options: port exposing and the container type network mode");
 	return 0;
 }
 

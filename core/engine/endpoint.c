@@ -181,6 +181,10 @@ static int reserve_shared(struct gt_container *ctr, const json_t *configs, struc
 	}
 	free(host->network_mode);
 	host->network_mode = gt_xasprintf("container:%s", other->id); /* names may change */
+	free(ctr->config.hostname);
+	free(ctr->config.domainname);
+	ctr->config.hostname = other->config.hostname ? gt_xstrdup(other->config.hostname) : NULL;
+	ctr->config.domainname = other->config.domainname ? gt_xstrdup(other->config.domainname) : NULL;
 	return 0;
 }
 
