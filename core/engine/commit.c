@@ -100,7 +100,7 @@ int gt_container_commit(struct gt_engine *engine, const char *ref, const char *r
 	if (ctr->removed || ctr->status == GT_REMOVING || ctr->status == GT_DEAD)
 		return gt_fail(err, GT_CONFLICT, "container %s is being removed: it cannot be committed", ctr->id);
 	struct gt_image_commit how = { .parent = ctr->image_id && ctr->image_id[0] ? ctr->image_id : NULL, .container_layer = ctr->id,
-				       .container_id = ctr->id, .author = author, .message = comment, .repo = repo, .tag = tag };
+				       .container_id = ctr->id, .command = &ctr->config.cmd, .author = author, .message = comment, .repo = repo, .tag = tag };
 	take_config(&ctr->config, &how.config);
 	int rc = -1;
 	if (override_config(&how.config, config, err) == 0 && apply_changes(&how.config, changes, err) == 0)

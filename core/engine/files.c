@@ -23,10 +23,20 @@ static json_t *stat_json(const struct gt_fs_stat *stat)
 			 mtime, "linkTarget", stat->link_target ? stat->link_target : "");
 }
 
-static int read_stat(const struct gt_fsroot *root, const char *path, json_t **out, struct gt_error *err)
+/* The helper knows no containers: its "Could not find the file PATH in container" gets a name. Returns rc. */
+static int name_container(int rc, const char *ref, struct gt_error *err)
+{
+	char message[sizeof err->message];
+	if (rc == 0 || !err || err->kind != GT_NOT_FOUND)
+		return rc;
+	snprintf(message, sizeof message, "%s", err->message);
+	return gt_fail(err, GT_NOT_FOUND, "%s %.255s", message, ref);
+}
+
+static int read_stat(const struct gt_fsroot *root, const char *ref, const char *path, json_t **out, struct gt_error *err)
 {
 	struct gt_fs_stat stat = { 0 };
-	if (gt_fs_stat(root, path, &stat, err) < 0)
+	if (name_container(gt_fs_stat(root, path, &stat, err), ref, err) < 0)
 		return -1;
 	*out = stat_json(&stat);
 	gt_fs_stat_free(&stat);
@@ -54,7 +64,7 @@ int gt_container_path_stat(struct gt_engine *engine, const char *ref, const char
 	struct gt_fsroot root = { 0 };
 	if (!ctr || check_path(path, err) < 0 || gt_container_fsroot(ctr, &root, err) < 0)
 		return -1;
-	int rc = read_stat(&root, path, stat, err);
+	int rc = read_stat(&root, ref, path, stat, err);
 	gt_container_fsroot_free(&root);
 	return rc;
 }
@@ -138,7 +148,7 @@ struct gt_stream *gt_container_archive(struct gt_engine *engine, const char *ref
 	struct gt_fsroot root = { 0 };
 	if (!ctr || check_path(path, err) < 0 || gt_container_fsroot(ctr, &root, err) < 0)
 		return NULL;
-	if (read_stat(&root, path, stat, err) < 0) {
+	if (read_stat(&root, ref, path, stat, err) < 0) {
 		gt_container_fsroot_free(&root);
 		return NULL;
 	}
@@ -206,7 +216,7 @@ int gt_container_extract(struct gt_engine *engine, const char *ref, const char *
 		return -1;
 	if (gt_container_fsroot(ctr, &root, err) < 0)
 		return -1;
-	int rc = gt_fs_extract(&root, absolute, in_fd, no_overwrite_dir_non_dir, uid, gid, err);
+	int rc = name_container(gt_fs_extract(&root, absolute, in_fd, no_overwrite_dir_non_dir, uid, gid, err), ref, err);
 	gt_container_fsroot_free(&root);
 	if (rc == 0)
 		gt_container_event(ctr, "extract-to-dir", NULL);

@@ -13,9 +13,16 @@
 
 #include "internal.h"
 
+bool gt_is_network_file(const char *path)
+{
+	return strcmp(path, "/etc/hosts") == 0 || strcmp(path, "/etc/hostname") == 0 || strcmp(path, "/etc/resolv.conf") == 0;
+}
+
 /* Names are bytes, JSON is UTF-8: [kind, path] or [kind, null, hex]. */
 static int collect_change(void *arg, int kind, const char *path)
 {
+	if (gt_is_network_file(path))
+		return 0;
 	json_t *changes = arg, *text = json_string(path);
 	if (text) {
 		json_array_append_new(changes, json_pack("[i, o]", kind, text));
@@ -93,7 +100,7 @@ static json_t *make_document(const struct gt_image_commit *how, const json_t *ba
 {
 	char now[36];
 	gt_time_format(gt_now(), now);
-	AUTO_FREE char *created_by = join(&how->config.cmd);
+	AUTO_FREE char *created_by = join(how->command);
 	json_t *document = json_object();
 	static const char *const kept[] = { "architecture", "os", "variant", "os.version", "os.features" };
 	for (size_t i = 0; i < GT_COUNT(kept); i++)

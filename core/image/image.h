@@ -122,11 +122,17 @@ json_t *gt_registry_inspect(struct gt_images *images, const char *reference, con
 json_t *gt_registry_search(struct gt_images *images, const char *term, int64_t limit, const json_t *filters, const json_t *auth,
 			   struct gt_progress *progress, struct gt_error *err);
 
+/*
+ * /etc/hosts, /etc/hostname, /etc/resolv.conf: in every container they are mounts of the engine's. What lies beneath is a mount point that the engine made, and
+ * no change of the container's.
+ */
+bool gt_is_network_file(const char *path);
 /* commit: seals a container's changes as a new layer on `parent` (image id, or NULL). */
 struct gt_image_commit {
 	const char *parent;             /* image id */
 	const char *container_layer;    /* writable layer id in the storage driver */
 	const char *container_id;
+	const struct gt_strings *command;       /* what the container ran: history tells it */
 	const char *author, *message, *repo, *tag;      /* NULL: none */
 	struct gt_image_config config;  /* borrowed */
 };

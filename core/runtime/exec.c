@@ -47,7 +47,7 @@ static void run_process(const struct gt_runtime *runtime, const json_t *process,
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	setsid();
 	if ((terminal ? (console = console_open(process, false, &err)) < 0 : stdio_take(stdio, &err) < 0) ||
-	    plan_make(process, runtime->spec.user, runtime->spec.group_add, -1, &plan, &err) < 0 ||
+	    plan_make(process, runtime->spec.user, runtime->spec.group_add, false, &plan, &err) < 0 ||
 	    report_send(sock, REPORT_READY, NULL, console) < 0) {
 		report_send(sock, REPORT_FAILED, &err, -1);
 		_exit(1);

@@ -128,11 +128,11 @@ struct plan {
 	struct identity identity;
 	const json_t *process;
 	struct gt_buf bpf;      /* seccomp program */
-	int init;               /* fd of gantry-init, or -1 */
+	int init;               /* fd of gantry-init, or -1; set before plan_make() */
 	bool keep_pdeath;
 };
-/* In jail: user, environment, working directory, program. Everything that can fail with a sentence. */
-int plan_make(const json_t *process, const char *user, const char *group_add, int init, struct plan *plan, struct gt_error *err);
+/* In jail: user, environment, working directory (first: made where it is missing), program. Everything that can fail with a sentence. */
+int plan_make(const json_t *process, const char *user, const char *group_add, bool first, struct plan *plan, struct gt_error *err);
 /* Limits, capabilities, ids, seccomp, exec. Returns only on failure. */
 int plan_run(struct plan *plan, struct gt_error *err);
 

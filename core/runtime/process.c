@@ -104,7 +104,7 @@ static int find_identity(struct plan *plan, const char *user, const char *group_
 
 /* ---- where and what ---- */
 
-static int enter_directory(const json_t *process, struct gt_error *err)
+static int enter_directory(const json_t *process, bool make, struct gt_error *err)
 {
 	const char *cwd = "/";
 	if (gt_json_string(process, "cwd", &cwd, err) < 0)
@@ -113,6 +113,8 @@ static int enter_directory(const json_t *process, struct gt_error *err)
 		return gt_fail(err, GT_INVALID, "the working directory %.255s is not an absolute path", cwd);
 	if (chdir(cwd) == 0)
 		return 0;
+	if (errno == ENOENT && !make)
+		return gt_fail(err, GT_INVALID, "unable to start container process: chdir to cwd (\"%.255s\"): no such file or directory", cwd);
 	if (errno == ENOENT) {
 		AUTO_CLOSE int dir = mount_place(cwd, true, err);
 		if (dir < 0)
@@ -172,10 +174,9 @@ static int find_program(struct plan *plan, struct gt_error *err)
 	return fail_exec(err, program, seen == EACCES ? "permission denied" : "executable file not found in $PATH");
 }
 
-int plan_make(const json_t *process, const char *user, const char *group_add, int init, struct plan *plan, struct gt_error *err)
+int plan_make(const json_t *process, const char *user, const char *group_add, bool first, struct plan *plan, struct gt_error *err)
 {
 	plan->process = process;
-	plan->init = init;
 	if (!json_array_size(gt_json_get(process, "args")))
 		return gt_fail(err, GT_INVALID, "no command is given");
 	if (read_list(gt_json_get(process, "args"), "arguments", 2, &plan->argv, err) < 0 ||
@@ -183,7 +184,7 @@ int plan_make(const json_t *process, const char *user, const char *group_add, in
 	    find_identity(plan, user, group_add, err) < 0)
 		return -1;
 	add_home(plan);
-	return enter_directory(process, err) < 0 ? -1 : find_program(plan, err);
+	return enter_directory(process, first, err) < 0 ? -1 : find_program(plan, err);
 }
 
 /* ---- limits ---- */

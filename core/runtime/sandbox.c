@@ -189,7 +189,8 @@ static int set_up(const struct sandbox *sandbox, struct plan *plan, int *console
 	*console = -1;
 	if (spec->terminal ? (*console = console_open(spec->process, true, err)) < 0 : stdio_take(sandbox->stdio, err) < 0)
 		return -1;
-	if (rootfs_finish(spec, err) < 0 || plan_make(spec->process, spec->user, spec->group_add, prepared.init, plan, err) < 0)
+	plan->init = prepared.init;
+	if (rootfs_finish(spec, err) < 0 || plan_make(spec->process, spec->user, spec->group_add, true, plan, err) < 0)
 		return -1;
 	return 0;
 }

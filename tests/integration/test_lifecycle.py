@@ -269,6 +269,25 @@ def test_an_exec_that_cannot_go_on_holds_up_nothing_else(daemon):
     attached.communicate(timeout=10)
 
 
+def test_exec_in_a_directory(daemon):
+    daemon.docker("run", "-d", "--name", "c1", "-w", "/made/for/it", IMAGE, "sleep", "100")
+    assert daemon.docker("exec", "c1", "pwd").out == "/made/for/it\n"
+    assert daemon.docker("exec", "-w", "/tmp", "c1", "pwd").out == "/tmp\n"
+    result = daemon.docker("exec", "-w", "/no/such", "c1", "pwd", check=False)
+    assert result.code == 127 and 'chdir to cwd ("/no/such")' in result.out + result.err
+    assert daemon.docker("exec", "c1", "ls", "/no", check=False).code == 1      # nothing was made for it
+
+
+def test_the_engines_own_files_are_no_change(daemon):
+    daemon.docker("run", "--name", "c1", IMAGE, "sh", "-c", "echo 1.2.3.4 there >> /etc/hosts; echo x > /own")
+    assert daemon.docker("diff", "c1").out == "A /own\n"
+    daemon.docker("commit", "-c", "CMD other", "c1", "made:1")
+    assert "echo x > /own" in daemon.docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", "made:1").out.split("\n")[0]
+    assert daemon.docker("cp", "c1:/no/such", "-", check=False).err.strip().endswith("Could not find the file /no/such in container c1")
+    daemon.docker("rm", "c1")
+    daemon.docker("rmi", "made:1")
+
+
 def test_exec_on_a_terminal(daemon):
     daemon.docker("run", "-d", "--name", "c1", IMAGE, "sleep", "100")
     terminal = daemon.terminal("docker", "exec", "-it", "c1", "sh")

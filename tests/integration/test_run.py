@@ -223,6 +223,9 @@ def test_joining_another_containers_namespaces(cli):
     cli("run", "-d", "--name", "first", "--ipc", "shareable", IMAGE, "sh", "-c", "echo shared > /dev/shm/file; exec sleep 100")
     out = cli("run", "--rm", "--pid", "container:first", "--network", "container:first", "--ipc", "container:first", IMAGE, "ps").out
     assert "sleep 100" in out
+    assert cli("run", "--rm", "--network", "container:first", IMAGE, "hostname").out == cli("exec", "first", "hostname").out
+    refused = cli("run", "--rm", "--network", "container:first", "-h", "x", IMAGE, "true", check=False)
+    assert refused.code == 125 and "hostname and the network mode" in refused.err
     joined = ["--ipc", "container:first"]
     assert cli("run", "--rm", *joined, IMAGE, "sh", "-c", "cat /dev/shm/file; echo back > /dev/shm/other").out == "shared\n"
     assert cli("exec", "first", "cat", "/dev/shm/other").out == "back\n"
