@@ -217,6 +217,7 @@ static const struct {
 	{ "network", "bridge_subnet", check_subnet },
 	{ "network", "bridge_subnet6", check_subnet6 },
 	{ "network", "address_pools", check_pool },
+	{ "network", "global_address_pools", check_pool },
 	{ "network", "dns", check_address },
 	{ "network", "host_gateway", check_address },
 };

@@ -82,6 +82,8 @@ static const struct key KEYS[] = {
 	{ "network", "default_driver", TEXT, AT(default_network_driver), "bridge", 0, 0, "driver of networks made without --driver" },
 	{ "network", "bridge_subnet", TEXT, AT(bridge_subnet), "", 0, 0, "subnet of the default bridge; empty: the first free pool" },
 	{ "network", "bridge_subnet6", TEXT, AT(bridge_subnet6), "", 0, 0, "IPv6 subnet of the default bridge; empty: no IPv6" },
+	{ "network", "global_address_pools", LIST, AT(global_address_pools), "10.0.0.0/8 size 24", 0, 0,
+	  "the same for networks that span hosts (driver overlay); the same on all of them, and not used on any" },
 	{ "network", "address_pools", LIST, AT(address_pools), "172.17.0.0/12 size 16, 192.168.0.0/16 size 20", 0, 0,
 	  "SUBNET size PREFIX: where subnets of new networks come from" },
 	{ "network", "dns", LIST, AT(dns), "", 0, 0, "name servers of containers; empty: the host's" },

@@ -69,6 +69,7 @@ struct gt_config {
 	char *bridge_subnet;            /* of the default bridge, CIDR */
 	char *bridge_subnet6;           /* empty: no IPv6 on the default bridge */
 	struct gt_strings address_pools;        /* "172.18.0.0/14 size 16" */
+	struct gt_strings global_address_pools; /* of networks that span hosts */
 	struct gt_strings dns;          /* servers, in place of the host's */
 	struct gt_strings dns_search, dns_options;
 	char *host_gateway;             /* address behind "host-gateway" in add-host; empty: the bridge's */

@@ -183,6 +183,28 @@ int gt_net_reconcile(struct gt_driver *driver, const struct gantry_endpoint *end
 		   sizeof *port_copies);
 }
 
+int gt_net_watch(struct gt_driver *driver, int *fd, struct gt_error *err)
+{
+	*fd = -1;
+	return NET(driver, watch, fd);
+}
+
+int gt_net_global(struct gt_driver *driver, gantry_visit_network visit, void *arg, struct gt_error *err)
+{
+	return NET(driver, global_networks, visit, arg);
+}
+
+int gt_net_members(struct gt_driver *driver, const char *network_id, gantry_visit_member visit, void *arg, struct gt_error *err)
+{
+	return NET(driver, members, network_id, visit, arg);
+}
+
+int gt_net_rename(struct gt_driver *driver, const char *network_id, const char *endpoint_id, const char *const *names, size_t name_count,
+		  struct gt_error *err)
+{
+	return NET(driver, endpoint_rename, network_id, endpoint_id, names, name_count);
+}
+
 /* ---- mounts ---- */
 
 /* 70 KB: the arrays are emptied, not zeroed. */

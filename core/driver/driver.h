@@ -60,6 +60,12 @@ int gt_net_unpublish(struct gt_driver *driver, const char *network_id, const cha
 int gt_net_reconcile(struct gt_driver *driver, const struct gantry_endpoint *endpoints, size_t endpoint_count,
 		     const struct gantry_port *ports, const uint32_t *port_owner, size_t port_count,
 		     struct gt_error *err);
+/* Networks that span hosts (ABI 1.1). *fd becomes readable when the others have news; it is the caller's. */
+int gt_net_watch(struct gt_driver *driver, int *fd, struct gt_error *err);
+int gt_net_global(struct gt_driver *driver, gantry_visit_network visit, void *arg, struct gt_error *err);
+int gt_net_members(struct gt_driver *driver, const char *network_id, gantry_visit_member visit, void *arg, struct gt_error *err);
+int gt_net_rename(struct gt_driver *driver, const char *network_id, const char *endpoint_id, const char *const *names, size_t name_count,
+		  struct gt_error *err);
 
 /* volume */
 int gt_vol_create(struct gt_driver *driver, const char *name, const json_t *options, struct gt_error *err);

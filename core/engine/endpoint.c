@@ -119,7 +119,8 @@ static int check_wish(struct gt_container *ctr, const struct nature *nature, con
 		return gt_fail(err, GT_INVALID, "conflicting options: mac-address and the network mode %s", nature->name);
 	LOCKED(&ctr->engine->networks->lock);
 	const struct network *network = network_find(ctr->engine->networks, nature->id, err);
-	for (size_t w = 0; network && !network_has(network, GANTRY_NET_OWN_IPAM) && w < GT_COUNT(wishes); w++) {
+	bool any = network && network_has(network, GANTRY_NET_OWN_IPAM) && !network->pool_count;
+	for (size_t w = 0; network && !any && w < GT_COUNT(wishes); w++) {
 		bool fits = !wishes[w];
 		for (size_t i = 0; i < network->pool_count; i++)
 			fits = fits || ipam_contains(&network->pools[i].addresses, wishes[w]);
@@ -321,12 +322,18 @@ static int plumb(struct gt_container *ctr, struct gt_driver *driver, struct gt_c
 {
 	struct gantry_option options[MAX_OPTIONS];
 	struct gantry_endpoint described = endpoint_describe(ctr, endpoint);
+	struct gt_strings names = { 0 };
 	const char *key;
 	json_t *value;
 	json_object_foreach(endpoint->driver_opts, key, value)
 		options[described.options.count++] = (struct gantry_option){ key, json_string_value(value) };
 	described.options.items = options;
-	if (gt_net_join(driver, &described, netns_fd, err) < 0)
+	endpoint_names(ctr, endpoint, &names);
+	described.names = (const char *const *)names.items;
+	described.name_count = names.count;
+	int rc = gt_net_join(driver, &described, netns_fd, err);
+	gt_strings_free(&names);
+	if (rc < 0)
 		return -1;
 	memcpy(endpoint->mac, described.mac, sizeof endpoint->mac);
 	memcpy(endpoint->ipv4, described.ipv4, sizeof endpoint->ipv4);

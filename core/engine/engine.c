@@ -92,6 +92,7 @@ int gt_engine_open(const struct gt_config *config, struct gt_engine **out, struc
 	}
 	gt_networks_reconcile(engine);
 	gt_resolvers_reconcile(engine);
+	gt_globals_open(engine);
 	load_embedded(engine, config);
 	*out = engine;
 	return 0;
@@ -138,6 +139,7 @@ void gt_engine_close(struct gt_engine *engine)
 	wake_waiters(engine);
 	if (engine->drivers)
 		gt_drivers_cancel(engine->drivers);
+	gt_globals_close(engine);
 	gt_builds_end(engine);
 	gt_producers_end(&engine->archives);
 	gt_monitor_free(engine);

@@ -30,6 +30,7 @@ struct gt_volumes;      /* volume.c */
 struct gt_events;       /* events.c */
 struct gt_monitor;      /* monitor.c: epoll on the shims' event fds */
 struct gt_timers;       /* timer.c */
+struct gt_globals;      /* global.c */
 struct gt_dns;          /* dns/dns.h: the resolver of user-defined networks */
 struct gt_seccomp_cache;        /* seccomp.c: compiled programs */
 struct gt_builds;       /* build.c: builds under way */
@@ -43,6 +44,7 @@ struct gt_engine {
 	struct gt_drivers *drivers;
 	struct gt_images *images;
 	struct gt_networks *networks;
+	struct gt_globals *globals;
 	struct gt_dns *dns;
 	struct gt_volumes *volumes;
 	struct gt_events *events;
@@ -301,6 +303,9 @@ int gt_networks_open(struct gt_engine *engine, struct gt_error *err);   /* loads
 void gt_networks_close(struct gt_engine *engine);
 /* Tells the drivers of all networks, with the endpoints of running containers: what else is there goes. After containers are loaded. */
 void gt_networks_reconcile(struct gt_engine *engine);
+/* global.c: from then on what drivers hear of other hosts' networks and containers is taken up. Without drivers that hear anything, nothing is started. */
+void gt_globals_open(struct gt_engine *engine);
+void gt_globals_close(struct gt_engine *engine);
 /* create: checks HostConfig.NetworkMode and NetworkingConfig, fills ctr->endpoints; warnings (array) get what will have no effect. */
 int gt_endpoints_reserve(struct gt_container *ctr, json_t *warnings, struct gt_error *err);
 /* How the OCI network namespace is to be: "new", "host", or the path of another's ("/proc/PID/ns/net"; container:X must run). Caller frees. */

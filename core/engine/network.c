@@ -32,6 +32,9 @@ void network_free(struct network *network)
 	for (size_t i = 0; (slot = gt_map_next(&network->users, &i)) != NULL;)
 		free(slot->value);
 	gt_map_free(&network->users);
+	for (size_t i = 0; (slot = gt_map_next(&network->abroad, &i)) != NULL;)
+		free(slot->value);
+	gt_map_free(&network->abroad);
 	free(network->name);
 	free(network->driver_name);
 	free(network->broken);
@@ -57,16 +60,19 @@ bool network_is_none(const struct network *network)
 
 /* ---- the tables ---- */
 
+/* Where the name is another's already (one that other hosts made may be called as one of ours is), the id alone finds it. */
 void network_insert(struct gt_networks *networks, struct network *network)
 {
 	gt_map_set(&networks->by_id, network->id, network);
-	gt_map_set(&networks->by_name, network->name, network);
+	if (!gt_map_get(&networks->by_name, network->name))
+		gt_map_set(&networks->by_name, network->name, network);
 }
 
 void network_withdraw(struct gt_networks *networks, struct network *network)
 {
 	gt_map_remove(&networks->by_id, network->id);
-	gt_map_remove(&networks->by_name, network->name);
+	if (gt_map_get(&networks->by_name, network->name) == network)
+		gt_map_remove(&networks->by_name, network->name);
 }
 
 static struct network *find_prefix(struct gt_networks *networks, const char *prefix, struct gt_error *err)
@@ -229,19 +235,23 @@ void network_dismiss(struct gt_engine *engine, const char *container_id, const s
 
 /* ---- documents ---- */
 
+json_t *network_document(const struct network *network)
+{
+	return json_pack("{s:i s:s s:s s:s s:I s:b s:b s:b s:b s:b s:O s:O s:o}", "Version", 1, "Id", network->id, "Name", network->name, "Driver",
+			 network->driver_name, "Created", (json_int_t)network->created, "Internal", network->internal, "EnableIPv4", network->ipv4,
+			 "EnableIPv6", network->ipv6, "Attachable", network->attachable, "Builtin", network->builtin, "Options", network->options, "Labels",
+			 network->labels, "IPAM", network_pools_to_json(network));
+}
+
 int network_save(struct gt_networks *networks, const struct network *network, struct gt_error *err)
 {
-	AUTO_JSON json_t *document =
-		json_pack("{s:i s:s s:s s:s s:I s:b s:b s:b s:b s:b s:O s:O s:o}", "Version", 1, "Id", network->id, "Name", network->name, "Driver",
-			  network->driver_name, "Created", (json_int_t)network->created, "Internal", network->internal, "EnableIPv4", network->ipv4,
-			  "EnableIPv6", network->ipv6, "Attachable", network->attachable, "Builtin", network->builtin, "Options", network->options,
-			  "Labels", network->labels, "IPAM", network_pools_to_json(network));
+	AUTO_JSON json_t *document = network_document(network);
 	if (!document)
 		return gt_fail(err, GT_INTERNAL, "network %s cannot be written as JSON", network->name);
 	return gt_store_put(networks->documents, network->id, document, true, err);
 }
 
-static int read_document(struct network *network, const char *id, json_t *document, struct gt_error *err)
+int network_read_document(struct network *network, const char *id, json_t *document, struct gt_error *err)
 {
 	const char *name = NULL, *driver = NULL;
 	json_t *options = NULL, *labels = NULL, *ipam = NULL;
@@ -269,13 +279,13 @@ static int load_one(void *arg, const char *id, json_t *document)
 	struct gt_engine *engine = arg;
 	struct gt_error err = { 0 };
 	struct network *network = network_new();
-	if (read_document(network, id, document, &err) < 0) {
+	if (network_read_document(network, id, document, &err) < 0) {
 		gt_warn("a network's document is not one and is passed over", "document", id, "error", err.message);
 		network_free(network);
 		return 0;
 	}
 	network->driver = gt_driver_find(engine->drivers, GANTRY_NETWORK, network->driver_name, &err);
-	if (!network->driver || network_tell_driver(network, &err) < 0) {
+	if (!network->driver || network_tell_driver(network, true, &err) < 0) {
 		gt_warn("a network cannot be used", "network", network->name, "error", err.message);
 		network->broken = gt_xstrdup(err.message);
 	}
@@ -345,11 +355,35 @@ void gt_networks_close(struct gt_engine *engine)
 /* What one driver is to find, gathered from the running containers. */
 struct inventory {
 	struct gantry_endpoint *endpoints;
+	struct gt_strings *names;       /* of each endpoint */
 	size_t endpoint_count;
 	struct gantry_port *ports;
 	uint32_t *owners;
 	size_t port_count;
 };
+
+/* Every name list that is borrowed by an endpoint goes with the inventory. */
+static void describe_named(struct gt_container *ctr, const struct gt_container_endpoint *endpoint, struct inventory *stock)
+{
+	struct gt_strings names = { 0 };
+	endpoint_names(ctr, endpoint, &names);
+	stock->endpoints = gt_xrealloc(stock->endpoints, (stock->endpoint_count + 1) * sizeof *stock->endpoints);
+	stock->names = gt_xrealloc(stock->names, (stock->endpoint_count + 1) * sizeof *stock->names);
+	stock->names[stock->endpoint_count] = names;
+	stock->endpoints[stock->endpoint_count] = endpoint_describe(ctr, endpoint);
+	stock->endpoints[stock->endpoint_count].names = (const char *const *)names.items;
+	stock->endpoints[stock->endpoint_count].name_count = names.count;
+}
+
+static void free_stock(struct inventory *stock)
+{
+	for (size_t i = 0; i < stock->endpoint_count; i++)
+		gt_strings_free(&stock->names[i]);
+	free(stock->names);
+	free(stock->endpoints);
+	free(stock->ports);
+	free(stock->owners);
+}
 
 static void take_stock(struct gt_engine *engine, const struct gt_driver *driver, struct gt_container **all, struct inventory *stock)
 {
@@ -359,8 +393,7 @@ static void take_stock(struct gt_engine *engine, const struct gt_driver *driver,
 			if (!endpoint_joined(endpoint) || network_driver(engine, endpoint->network_id, NULL) != driver)
 				continue;
 			size_t before = stock->port_count;
-			stock->endpoints = gt_xrealloc(stock->endpoints, (stock->endpoint_count + 1) * sizeof *stock->endpoints);
-			stock->endpoints[stock->endpoint_count] = endpoint_describe(all[c], endpoint);
+			describe_named(all[c], endpoint, stock);
 			ports_of_json(endpoint->ports, &stock->ports, &stock->port_count);
 			stock->owners = gt_xrealloc(stock->owners, (stock->port_count + 1) * sizeof *stock->owners);
 			for (size_t p = before; p < stock->port_count; p++)
@@ -386,9 +419,7 @@ void gt_networks_reconcile(struct gt_engine *engine)
 		if (gt_net_reconcile(driver, stock.endpoints, stock.endpoint_count, stock.ports, stock.owners, stock.port_count, &err) < 0 &&
 		    err.kind != GT_UNSUPPORTED)
 			gt_err("a network driver could not put its things in order", "driver", json_string_value(name), "error", err.message);
-		free(stock.endpoints);
-		free(stock.ports);
-		free(stock.owners);
+		free_stock(&stock);
 	}
 	gt_containers_put(all);
 }

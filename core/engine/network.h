@@ -4,6 +4,7 @@
  *   network.c           the table: documents, look-up, users and their addresses
  *   network_create.c    a request or a document -> a network; the default networks; removal
  *   network_list.c      inspect, list, prune
+ *   global.c            networks that span hosts: what drivers hear of other hosts
  *   endpoint.c          a container's endpoints: reserved at create, joined at start, left at exit; connect and disconnect
  *   endpoint_ports.c    published ports
  *   endpoint_json.c     endpoints as inspect, list and the store see them
@@ -33,7 +34,8 @@ struct network_user {
 };
 
 /*
- * Guarded by networks->lock: pools and users. All else is fixed once the network is in the table. A network with users is not removed.
+ * Guarded by networks->lock: pools and users; by networks->changing: heard and abroad. All else is fixed once the network is in the table. A network
+ * with users is not removed.
  */
 struct network {
 	char id[65];
@@ -46,6 +48,8 @@ struct network {
 	struct network_pool pools[NETWORK_MAX_POOLS];
 	size_t pool_count;
 	struct gt_map users;            /* container id -> struct network_user */
+	uint64_t heard;                 /* of a network that spans hosts: its driver's generation when `abroad` was read */
+	struct gt_map abroad;           /* containers of other hosts: id -> what was heard of them (text), as the name server has it */
 };
 
 struct gt_networks {
@@ -66,6 +70,9 @@ void network_free(struct network *network);
 bool network_has(const struct network *network, uint64_t capability);   /* GANTRY_NET_* of its driver */
 bool network_is_host(const struct network *network);
 bool network_is_none(const struct network *network);
+/* The document, as it is stored and as drivers hand it to other hosts; the caller's. And back: fills a new network, whose driver stays NULL. */
+json_t *network_document(const struct network *network);
+int network_read_document(struct network *network, const char *id, json_t *document, struct gt_error *err);
 int network_save(struct gt_networks *networks, const struct network *network, struct gt_error *err);
 /* The container becomes a user: addresses as wished for (or any) are taken from the pools into endpoint->ipv4, ipv6 and gateways. */
 int network_admit(struct gt_engine *engine, const char *container_id, struct gt_container_endpoint *endpoint, struct gt_error *err);
@@ -80,10 +87,16 @@ void network_event(struct gt_engine *engine, const struct network *network, cons
 
 /* ---- network_create.c ---- */
 int network_add(struct gt_engine *engine, const json_t *body, bool builtin, char id[65], struct gt_error *err);
-/* Gives the driver a network that is in the table or about to be. */
-int network_tell_driver(const struct network *network, struct gt_error *err);
+/* Gives the driver a network that is about to be in the table. known: it is not a new one (GANTRY_NETWORK_KNOWN). */
+int network_tell_driver(const struct network *network, bool known, struct gt_error *err);
+/* With the lock held: another network whose subnet shares addresses with this one, or NULL. */
+const struct network *network_overlapping(struct gt_networks *networks, const struct network *except, const char *subnet);
 /* Opens the pools that `ipam` ({"Config":[{"Subnet","IPRange","Gateway","AuxiliaryAddresses"}]}) names. */
 int network_read_pools(struct network *network, const json_t *ipam, struct gt_error *err);
+
+/* ---- global.c ---- */
+/* Its containers of other hosts have no names any more. With networks->changing held. */
+void network_forget_abroad(struct gt_engine *engine, struct network *network);
 
 /* ---- network_list.c ---- */
 /* With the lock held. containers: with the users. */
@@ -108,7 +121,7 @@ static inline bool endpoint_joined(const struct gt_container_endpoint *endpoint)
 {
 	return endpoint->id[0] != '\0';
 }
-/* The driver's view, without options. Strings are the container's and the endpoint's. */
+/* The driver's view, without options and names. Strings are the container's and the endpoint's. */
 struct gantry_endpoint endpoint_describe(const struct gt_container *ctr, const struct gt_container_endpoint *endpoint);
 void endpoint_release(struct gt_container_endpoint *endpoint);
 /* Where a container has no endpoints of its own: "container:X" or none. */

@@ -66,13 +66,12 @@ int network_read_pools(struct network *network, const json_t *ipam, struct gt_er
 	return 0;
 }
 
-/* With the lock held: the network whose subnet shares addresses with this one. */
-static const struct network *overlapping(struct gt_networks *networks, const char *subnet)
+const struct network *network_overlapping(struct gt_networks *networks, const struct network *except, const char *subnet)
 {
 	struct gt_map_slot *slot;
 	for (size_t i = 0; (slot = gt_map_next(&networks->by_id, &i)) != NULL;) {
 		const struct network *other = slot->value;
-		for (size_t p = 0; p < other->pool_count; p++) {
+		for (size_t p = 0; other != except && p < other->pool_count; p++) {
 			if (ipam_overlap(subnet, other->pools[p].addresses.subnet))
 				return other;
 		}
@@ -83,7 +82,7 @@ static const struct network *overlapping(struct gt_networks *networks, const cha
 static bool is_free(struct gt_networks *networks, const char *subnet)
 {
 	pthread_mutex_lock(&networks->lock);
-	bool taken = overlapping(networks, subnet) != NULL;
+	bool taken = network_overlapping(networks, NULL, subnet) != NULL;
 	pthread_mutex_unlock(&networks->lock);
 	return !taken && !ipam_on_host(subnet);
 }
@@ -93,7 +92,7 @@ static int check_overlaps(struct gt_networks *networks, const struct network *ne
 	LOCKED(&networks->lock);
 	for (size_t i = 0; i < network->pool_count; i++) {
 		const char *subnet = network->pools[i].addresses.subnet;
-		const struct network *other = overlapping(networks, subnet);
+		const struct network *other = network_overlapping(networks, NULL, subnet);
 		if (other)
 			return gt_fail(err, GT_DENIED,
 				       "invalid pool request: Pool overlaps with other one on this address space: subnet %s with network %s", subnet, other->name);
@@ -127,15 +126,18 @@ static int open_pool(struct network *network, const char *subnet, struct gt_erro
 static int pick_subnet4(struct gt_engine *engine, struct network *network, struct gt_error *err)
 {
 	const struct gt_config *config = atomic_load(&engine->config);
+	bool global = network_has(network, GANTRY_NET_GLOBAL);
+	const struct gt_strings *pools = global ? &config->global_address_pools : &config->address_pools;
 	char subnet[64];
-	for (size_t i = 0; i < config->address_pools.count; i++) {
-		for (unsigned n = 0; ipam_candidate(config->address_pools.items[i], n, subnet); n++) {
+	for (size_t i = 0; i < pools->count; i++) {
+		for (unsigned n = 0; ipam_candidate(pools->items[i], n, subnet); n++) {
 			if (!strchr(subnet, ':') && is_free(engine->networks, subnet))
 				return open_pool(network, subnet, err);
 		}
 	}
 	return gt_fail(err, GT_UNAVAILABLE,
-		       "all predefined address pools have been fully subnetted: give a --subnet, remove networks, or extend [network] address_pools");
+		       "all predefined address pools have been fully subnetted: give a --subnet, remove networks, or extend [network] %saddress_pools",
+		       global ? "global_" : "");
 }
 
 /* A unique local /64 (RFC 4193): 40 bits of this engine's own, 16 that count. */
@@ -239,29 +241,60 @@ static int read_request(struct gt_engine *engine, struct network *network, const
 
 /* ---- the driver ---- */
 
-int network_tell_driver(const struct network *network, struct gt_error *err)
+/* The strings are the network's. */
+static const char **reserved_addresses(const struct network *network, size_t *count)
+{
+	const char **list = NULL, *key;
+	json_t *address;
+	*count = 0;
+	for (size_t i = 0; i < network->pool_count; i++) {
+		json_object_foreach(network->pools[i].aux, key, address) {
+			list = gt_xrealloc(list, (*count + 1) * sizeof *list);
+			list[(*count)++] = json_string_value(address);
+		}
+	}
+	return list;
+}
+
+/* NULL where it is not for a driver of networks that span hosts. */
+static char *document_for(const struct network *network)
+{
+	AUTO_JSON json_t *document = network_has(network, GANTRY_NET_GLOBAL) ? network_document(network) : NULL;
+	return document ? json_dumps(document, JSON_COMPACT) : NULL;
+}
+
+int network_tell_driver(const struct network *network, bool known, struct gt_error *err)
 {
 	struct gantry_subnet subnets[NETWORK_MAX_POOLS] = { 0 };
-	size_t count = 0;
+	size_t count = 0, reserved_count;
 	AUTO_FREE struct gantry_option *options = gt_xcalloc(json_object_size(network->options) + 1, sizeof *options);
+	AUTO_FREE const char **reserved = reserved_addresses(network, &reserved_count);
+	AUTO_FREE char *document = document_for(network);
 	const char *key;
 	json_t *value;
+	if (document && strlen(document) >= GANTRY_DOCUMENT_MAX)
+		return gt_fail(err, GT_TOO_LARGE, "network %s: its labels and options are too long; what other hosts are to know of it has at most %d bytes",
+			       network->name, GANTRY_DOCUMENT_MAX);
 	for (size_t i = 0; i < network->pool_count; i++) {
 		const struct ipam_pool *pool = &network->pools[i].addresses;
 		subnets[i].family = pool->family == AF_INET ? 4 : 6;
 		memcpy(subnets[i].subnet, pool->subnet, sizeof pool->subnet);
 		memcpy(subnets[i].gateway, pool->gateway, sizeof pool->gateway);
+		snprintf(subnets[i].range, sizeof subnets[i].range, "%s", network->pools[i].range ? network->pools[i].range : "");
 	}
 	json_object_foreach(network->options, key, value)
 		options[count++] = (struct gantry_option){ key, json_string_value(value) };
 	struct gantry_network description = {
 		.flags = (network->internal ? GANTRY_NETWORK_INTERNAL : 0) | (network->ipv6 ? GANTRY_NETWORK_IPV6 : 0) |
-			 (network->builtin ? GANTRY_NETWORK_DEFAULT : 0),
+			 (network->builtin ? GANTRY_NETWORK_DEFAULT : 0) | (known ? GANTRY_NETWORK_KNOWN : 0),
 		.id = network->id,
 		.name = network->name,
 		.subnets = subnets,
 		.subnet_count = network->pool_count,
 		.options = { .count = (uint32_t)count, .items = options },
+		.reserved = reserved,
+		.reserved_count = reserved_count,
+		.document = document,
 	};
 	return gt_net_create(network->driver, &description, err);
 }
@@ -284,10 +317,11 @@ static int make(struct gt_engine *engine, struct network *network, const json_t 
 	gt_id_new(network->id);
 	if (read_request(engine, network, body, err) < 0 || check_new(networks, network, err) < 0)
 		return -1;
-	bool plain = network_is_host(network) || network_is_none(network) || network_has(network, GANTRY_NET_OWN_IPAM);
+	bool plain = network_is_host(network) || network_is_none(network) ||
+		     (network_has(network, GANTRY_NET_OWN_IPAM) && !network_has(network, GANTRY_NET_GLOBAL));
 	if (!plain && find_pools(engine, network, err) < 0)
 		return -1;
-	if (network_tell_driver(network, err) < 0)
+	if (network_tell_driver(network, false, err) < 0)
 		return -1;
 	if (network_save(networks, network, err) < 0) {
 		gt_net_remove(network->driver, network->id, NULL);
@@ -336,9 +370,11 @@ static int unmake(struct gt_engine *engine, struct network *network, struct gt_e
 {
 	struct gt_networks *networks = engine->networks;
 	struct gt_driver *driver = network->driver;
-	if ((!driver || network->broken || gt_net_remove(driver, network->id, err) == 0) &&
-	    gt_store_remove(networks->documents, network->id, err) == 0) {
+	/* One that cannot be used here may be in use on other hosts. */
+	bool ask = driver && (!network->broken || network_has(network, GANTRY_NET_GLOBAL));
+	if ((!ask || gt_net_remove(driver, network->id, err) == 0) && gt_store_remove(networks->documents, network->id, err) == 0) {
 		network_event(engine, network, "destroy", NULL);
+		network_forget_abroad(engine, network);
 		network_free(network);
 		return 0;
 	}

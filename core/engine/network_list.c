@@ -135,7 +135,8 @@ static int64_t until_of(const json_t *filters, struct gt_error *err)
 
 static bool prunable(const struct network *network, const json_t *filters, int64_t until)
 {
-	return !network->builtin && !network->users.count && network->created < until && gt_filter_match_labels(filters, "label", network->labels) &&
+	/* Whether other hosts' containers mean to come back to a network that spans hosts is not known here. */
+	return !network->builtin && !network_has(network, GANTRY_NET_GLOBAL) && !network->users.count && network->created < until && gt_filter_match_labels(filters, "label", network->labels) &&
 	       (!gt_filter_has(filters, "label!") || !gt_filter_match_labels(filters, "label!", network->labels));
 }
 

@@ -57,10 +57,27 @@ void resolver_leave(struct gt_container *ctr, const struct gt_container_endpoint
 	gt_dns_leave(ctr->engine->dns, endpoint->network_id, ctr->id);
 }
 
+/* Drivers of networks that span hosts tell the others. */
+static void rename_abroad(struct gt_container *ctr, const struct gt_container_endpoint *endpoint)
+{
+	struct gt_strings names = { 0 };
+	struct gt_error err = { 0 };
+	struct gt_driver *driver = endpoint_joined(endpoint) ? network_driver(ctr->engine, endpoint->network_id, NULL) : NULL;
+	if (!driver || !(gt_driver_capabilities(driver) & GANTRY_NET_GLOBAL))
+		return;
+	endpoint_names(ctr, endpoint, &names);
+	if (gt_net_rename(driver, endpoint->network_id, endpoint->id, (const char *const *)names.items, names.count, &err) < 0 &&
+	    err.kind != GT_UNSUPPORTED)
+		gt_warn("other hosts do not know a container's new name", "id", ctr->id, "network", endpoint->network_name, "error", err.message);
+	gt_strings_free(&names);
+}
+
 void gt_resolver_renamed(struct gt_container *ctr)
 {
-	for (size_t i = 0; i < ctr->endpoint_count; i++)
+	for (size_t i = 0; i < ctr->endpoint_count; i++) {
 		resolver_enter(ctr, &ctr->endpoints[i]);
+		rename_abroad(ctr, &ctr->endpoints[i]);
+	}
 }
 
 /* ---- what a container sees ---- */

@@ -1,9 +1,9 @@
 /*
- * gantry/abi_check.h - pins the layout of every struct of <gantry/plugin.h>, as ABI 1.0 has it on LP64 machines.
+ * gantry/abi_check.h - pins the layout of every struct of <gantry/plugin.h>, as ABI 1.1 has it on LP64 machines.
  *
  * The engine's loader includes it, and a driver may: a compiler, a flag or an edit that moves a member then fails to compile
- * instead of crashing a daemon. A minor version adds lines for what it appends; a line that is here never changes. The sizes are those of
- * 1.0: a struct that grows keeps its old size as GANTRY_ABI_1_0_SIZE_*, the least that a reader takes.
+ * instead of crashing a daemon. A minor version adds lines for what it appends; the offsets that are here never change. A struct
+ * that grows keeps its old size as GANTRY_ABI_1_0_SIZE_*, the least that a reader takes, and begins what is new there.
  */
 #ifndef GANTRY_ABI_CHECK_H
 #define GANTRY_ABI_CHECK_H
@@ -23,6 +23,9 @@
 #define GANTRY_ABI_1_0_SIZE_PLUGIN 80
 #define GANTRY_ABI_1_0_SIZE_KEY 56
 #define GANTRY_ABI_1_0_SIZE_DRIVER 32
+#define GANTRY_ABI_1_0_SIZE_SUBNET 136
+#define GANTRY_ABI_1_0_SIZE_NETWORK 64
+#define GANTRY_ABI_1_0_SIZE_ENDPOINT 360
 #define GANTRY_ABI_1_0_SIZE_NETWORK_OPS 80
 #define GANTRY_ABI_1_0_SIZE_VOLUME_OPS 80
 #define GANTRY_ABI_1_0_SIZE_STORAGE_OPS 96
@@ -95,12 +98,13 @@ GANTRY_ABI_OFFSET(struct gantry_mount, type, 8);
 GANTRY_ABI_OFFSET(struct gantry_mount, source, 72);
 GANTRY_ABI_OFFSET(struct gantry_mount, options, 4168);
 
-GANTRY_ABI_SIZE(struct gantry_subnet, 136);
+GANTRY_ABI_SIZE(struct gantry_subnet, 200);
 GANTRY_ABI_OFFSET(struct gantry_subnet, family, 4);
 GANTRY_ABI_OFFSET(struct gantry_subnet, subnet, 8);
 GANTRY_ABI_OFFSET(struct gantry_subnet, gateway, 72);
+GANTRY_ABI_OFFSET(struct gantry_subnet, range, GANTRY_ABI_1_0_SIZE_SUBNET);
 
-GANTRY_ABI_SIZE(struct gantry_network, 64);
+GANTRY_ABI_SIZE(struct gantry_network, 88);
 GANTRY_ABI_OFFSET(struct gantry_network, flags, 4);
 GANTRY_ABI_OFFSET(struct gantry_network, id, 8);
 GANTRY_ABI_OFFSET(struct gantry_network, name, 16);
@@ -108,8 +112,11 @@ GANTRY_ABI_OFFSET(struct gantry_network, subnets, 24);
 GANTRY_ABI_OFFSET(struct gantry_network, subnet_count, 32);
 GANTRY_ABI_OFFSET(struct gantry_network, subnet_size, 40);
 GANTRY_ABI_OFFSET(struct gantry_network, options, 48);
+GANTRY_ABI_OFFSET(struct gantry_network, reserved, GANTRY_ABI_1_0_SIZE_NETWORK);
+GANTRY_ABI_OFFSET(struct gantry_network, reserved_count, 72);
+GANTRY_ABI_OFFSET(struct gantry_network, document, 80);
 
-GANTRY_ABI_SIZE(struct gantry_endpoint, 360);
+GANTRY_ABI_SIZE(struct gantry_endpoint, 376);
 GANTRY_ABI_OFFSET(struct gantry_endpoint, flags, 4);
 GANTRY_ABI_OFFSET(struct gantry_endpoint, id, 8);
 GANTRY_ABI_OFFSET(struct gantry_endpoint, network_id, 16);
@@ -124,6 +131,23 @@ GANTRY_ABI_OFFSET(struct gantry_endpoint, host_ifname, 314);
 GANTRY_ABI_OFFSET(struct gantry_endpoint, mtu, 332);
 GANTRY_ABI_OFFSET(struct gantry_endpoint, default_route, 336);
 GANTRY_ABI_OFFSET(struct gantry_endpoint, options, 344);
+GANTRY_ABI_OFFSET(struct gantry_endpoint, names, GANTRY_ABI_1_0_SIZE_ENDPOINT);
+GANTRY_ABI_OFFSET(struct gantry_endpoint, name_count, 368);
+
+GANTRY_ABI_SIZE(struct gantry_global_network, 32);
+GANTRY_ABI_OFFSET(struct gantry_global_network, id, 8);
+GANTRY_ABI_OFFSET(struct gantry_global_network, document, 16);
+GANTRY_ABI_OFFSET(struct gantry_global_network, generation, 24);
+
+GANTRY_ABI_SIZE(struct gantry_member, 72);
+GANTRY_ABI_OFFSET(struct gantry_member, endpoint_id, 8);
+GANTRY_ABI_OFFSET(struct gantry_member, container_id, 16);
+GANTRY_ABI_OFFSET(struct gantry_member, host, 24);
+GANTRY_ABI_OFFSET(struct gantry_member, mac, 32);
+GANTRY_ABI_OFFSET(struct gantry_member, ipv4, 40);
+GANTRY_ABI_OFFSET(struct gantry_member, ipv6, 48);
+GANTRY_ABI_OFFSET(struct gantry_member, names, 56);
+GANTRY_ABI_OFFSET(struct gantry_member, name_count, 64);
 
 GANTRY_ABI_SIZE(struct gantry_port, 80);
 GANTRY_ABI_OFFSET(struct gantry_port, proto, 4);
@@ -131,7 +155,7 @@ GANTRY_ABI_OFFSET(struct gantry_port, host_ip, 8);
 GANTRY_ABI_OFFSET(struct gantry_port, host_port, 72);
 GANTRY_ABI_OFFSET(struct gantry_port, container_port, 74);
 
-GANTRY_ABI_SIZE(struct gantry_network_ops, 80);
+GANTRY_ABI_SIZE(struct gantry_network_ops, 112);
 GANTRY_ABI_OFFSET(struct gantry_network_ops, open, 8);
 GANTRY_ABI_OFFSET(struct gantry_network_ops, close, 16);
 GANTRY_ABI_OFFSET(struct gantry_network_ops, network_create, 24);
@@ -141,6 +165,10 @@ GANTRY_ABI_OFFSET(struct gantry_network_ops, endpoint_leave, 48);
 GANTRY_ABI_OFFSET(struct gantry_network_ops, publish, 56);
 GANTRY_ABI_OFFSET(struct gantry_network_ops, unpublish, 64);
 GANTRY_ABI_OFFSET(struct gantry_network_ops, reconcile, 72);
+GANTRY_ABI_OFFSET(struct gantry_network_ops, watch, GANTRY_ABI_1_0_SIZE_NETWORK_OPS);
+GANTRY_ABI_OFFSET(struct gantry_network_ops, global_networks, 88);
+GANTRY_ABI_OFFSET(struct gantry_network_ops, members, 96);
+GANTRY_ABI_OFFSET(struct gantry_network_ops, endpoint_rename, 104);
 
 GANTRY_ABI_SIZE(struct gantry_volume_info, 4112);
 GANTRY_ABI_OFFSET(struct gantry_volume_info, created_ns, 8);

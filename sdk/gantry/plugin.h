@@ -39,7 +39,7 @@ extern "C" {
 #endif
 
 #define GANTRY_ABI_MAJOR 1
-#define GANTRY_ABI_MINOR 0
+#define GANTRY_ABI_MINOR 1
 #define GANTRY_PLUGIN_SYMBOL "gantry_plugin_v1"
 
 /* ---- errors ------------------------------------------------------------------------- */
@@ -260,6 +260,8 @@ struct gantry_subnet {
 	uint32_t family;                /* 4 or 6 */
 	char subnet[GANTRY_ADDR_MAX];   /* CIDR */
 	char gateway[GANTRY_ADDR_MAX];  /* address without prefix; empty: none */
+	/* since 1.1 */
+	char range[GANTRY_ADDR_MAX];    /* CIDR: where containers' addresses are to be from; empty: the whole subnet */
 };
 
 struct gantry_network {
@@ -271,10 +273,18 @@ struct gantry_network {
 	size_t subnet_count;
 	size_t subnet_size;
 	struct gantry_options options;  /* driver options, e.g. com.docker.network.bridge.name */
+	/* since 1.1 */
+	const char *const *reserved;    /* addresses that no container gets unless it asks for them */
+	size_t reserved_count;
+	const char *document;           /* GANTRY_NET_GLOBAL: the engine's own description of the network, which the driver hands to the
+					 * engines of other hosts as it is (global_networks); at most GANTRY_DOCUMENT_MAX bytes. Else NULL */
 };
+#define GANTRY_DOCUMENT_MAX 65536
 #define GANTRY_NETWORK_INTERNAL 1u      /* no way out of the host */
 #define GANTRY_NETWORK_IPV6     2u
 #define GANTRY_NETWORK_DEFAULT  4u      /* the engine's own default network */
+#define GANTRY_NETWORK_KNOWN    8u      /* since 1.1: not a new one. The engine has it from before its start, or from global_networks():
+					 * nothing is to be made on other hosts */
 
 struct gantry_endpoint {
 	uint32_t size;
@@ -293,7 +303,35 @@ struct gantry_endpoint {
 	uint32_t default_route;         /* in: this endpoint carries the container's default route; join is repeated to
 					 * give it to, or take it from, a joined one */
 	struct gantry_options options;  /* endpoint driver options */
+	/* since 1.1 */
+	const char *const *names;       /* in: under which the others of the network know the container; the first is the one that addresses
+					 * are shown with */
+	size_t name_count;
 };
+
+/* A network that spans hosts, wherever it was made; since 1.1. */
+struct gantry_global_network {
+	uint32_t size;
+	uint32_t reserved;
+	const char *id;                 /* 64 hex digits */
+	const char *document;           /* as the engine that made it gave it to network_create() */
+	uint64_t generation;            /* another one whenever members() has other things to tell */
+};
+
+/* A container of another host in such a network; since 1.1. */
+struct gantry_member {
+	uint32_t size;
+	uint32_t reserved;
+	const char *endpoint_id, *container_id;         /* 64 hex digits each */
+	const char *host;               /* for people */
+	const char *mac, *ipv4, *ipv6;  /* addresses as CIDR; empty: none */
+	const char *const *names;
+	size_t name_count;
+};
+
+/* What they point to is valid during the call. Return non-zero to stop. */
+typedef int (*gantry_visit_network)(void *arg, const struct gantry_global_network *network);
+typedef int (*gantry_visit_member)(void *arg, const struct gantry_member *member);
 
 /* A published port. The engine has expanded ranges and picked ephemeral ports (and re-picks on
  * GANTRY_E_CONFLICT where the user named none). */
@@ -342,6 +380,23 @@ struct gantry_network_ops {
 	int (*reconcile)(void *driver, const struct gantry_call *call, const struct gantry_endpoint *endpoints,
 			 size_t endpoint_count, size_t endpoint_size, const struct gantry_port *ports,
 			 const uint32_t *port_owner, size_t port_count, size_t port_size, struct gantry_error *err);
+
+	/* Since 1.1, for GANTRY_NET_GLOBAL; a driver without them has its networks on each host by hand. None waits for other hosts: they tell what
+	 * the driver has heard.
+	 *
+	 * After open(): *fd becomes readable when global_networks() or members() have news. It is non-blocking, eight bytes read at once make it
+	 * wait again (eventfd(2)), and it is the engine's to close; the driver keeps a duplicate. GANTRY_E_UNSUPPORTED: there never will be news
+	 * (nothing is configured). */
+	int (*watch)(void *driver, const struct gantry_call *call, int *fd, struct gantry_error *err);
+	/* All networks there are, those of this host too. A network that the engine has and that is not told was removed on another host.
+	 * GANTRY_E_UNAVAILABLE as long as the driver cannot know. */
+	int (*global_networks)(void *driver, const struct gantry_call *call, gantry_visit_network visit, void *arg, struct gantry_error *err);
+	/* The endpoints that other hosts have in a network. An unknown network has none. */
+	int (*members)(void *driver, const struct gantry_call *call, const char *network_id, gantry_visit_member visit, void *arg,
+		       struct gantry_error *err);
+	/* A joined endpoint has other names now. */
+	int (*endpoint_rename)(void *driver, const struct gantry_call *call, const char *network_id, const char *endpoint_id,
+			       const char *const *names, size_t name_count, struct gantry_error *err);
 };
 
 /* ---- volume drivers --------------------------------------------------------------------------- */
