@@ -94,7 +94,7 @@ $(BUILD)/libexec/gantry-fs: $(call objects,core/fshelper/main.c) $(call archive,
 PLUGINS := $(filter-out common,$(sort $(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/*.c)))))
 LIBS_net-bridge := -lnl-route-3 -lnl-3 -lnftables
 LIBS_net-macvlan := -lnl-route-3 -lnl-3
-LIBS_net-overlay := -lnl-route-3 -lnl-3 -lcurl -ljansson
+LIBS_net-overlay := -lnl-route-3 -lnl-3 -lnftables -ljansson -ldl
 PLUGIN_FILES := $(PLUGINS:%=$(BUILD)/plugins/%.so)
 PLUGIN_CPPFLAGS = $(filter-out -Icore,$(CPPFLAGS)) -Iplugins -I/usr/include/libnl3
 PLUGIN_COMMON := $(BUILD)/lib/plugin-common.a

@@ -318,7 +318,9 @@ int ports_publish(struct gt_driver *driver, const struct gantry_endpoint *endpoi
 	if (rc < 0 || wishes.count == 0)
 		return rc;
 	if (!(gt_driver_capabilities(driver) & GANTRY_NET_PUBLISH))
-		return gt_fail(err, GT_UNSUPPORTED, "network driver %s cannot publish ports", gt_driver_name(driver));
+		return gt_fail(err, GT_UNSUPPORTED,
+			       "network driver %s cannot publish ports: connect the container to a network of driver bridge too, with the higher gw-priority",
+			       gt_driver_name(driver));
 	AUTO_FREE struct gantry_port *ports = gt_xcalloc(wishes.count, sizeof *ports);
 	for (int tries = 0; tries < PUBLISH_TRIES; tries++) {
 		if (settle(&wishes, ports, &chosen, err) < 0)
