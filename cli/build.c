@@ -8,8 +8,10 @@
 #include "api.h"
 #include "base/fd.h"
 #include "base/id.h"
-#include "container.h"
 #include "base/ignore.h"
+#include "build_output.h"
+#include "build_session.h"
+#include "container.h"
 #include "other.h"
 #include "progress.h"
 #include "spec.h"
@@ -22,6 +24,14 @@ struct context {
 	struct gt_buf peeked;           /* standard input: what was read to see what it is */
 	bool peeked_sent, compress;
 	char bytes[64 << 10];
+};
+
+struct build {
+	struct context *context;
+	const char *remote;             /* URL instead of a context; "" */
+	struct build_output output;
+	struct build_session *session;
+	struct gt_strings tags;
 };
 
 /* ---- the query ---- */
@@ -83,15 +93,16 @@ static int add_limits(struct gt_buf *url, const struct args *args, struct gt_err
 	return 0;
 }
 
-static int build_url(struct gt_buf *url, const struct args *args, const char *dockerfile, const char *remote,
-		     struct gt_error *err)
+static int build_url(struct gt_buf *url, const struct args *args, const struct build *build, struct gt_error *err)
 {
-	const struct gt_strings *tags = arg_list(args, "tag");
 	url_path(url, "/build");
-	for (size_t i = 0; i < tags->count; i++)
-		url_param(url, "t", tags->items[i]);
-	url_text(url, "dockerfile", dockerfile);
-	url_text(url, "remote", remote);
+	for (size_t i = 0; i < build->tags.count; i++)
+		url_param(url, "t", build->tags.items[i]);
+	url_text(url, "dockerfile", build->context->dockerfile);
+	url_text(url, "remote", build->remote);
+	url_text(url, "gantry-session", build_session_id(build->session));
+	url_flag(url, "gantry-cache-only", build_output_is_files(&build->output));
+	url_flag(url, "squash", arg_bool(args, "squash"));
 	url_flag(url, "q", arg_bool(args, "quiet"));
 	url_flag(url, "nocache", arg_bool(args, "no-cache"));
 	url_flag(url, "pull", arg_bool(args, "pull"));
@@ -110,7 +121,9 @@ static int build_url(struct gt_buf *url, const struct args *args, const char *do
 static bool keep(void *arg, const char *path, bool directory, bool *descend)
 {
 	const struct context *context = arg;
-	if (strcmp(path, context->dockerfile) == 0 || strcmp(path, ".dockerignore") == 0)
+	size_t own = strlen(context->dockerfile);
+	if (strcmp(path, context->dockerfile) == 0 || strcmp(path, ".dockerignore") == 0 ||
+	    (own && strncmp(path, context->dockerfile, own) == 0 && strcmp(path + own, ".dockerignore") == 0))
 		return true;
 	if (!ignore_matches(&context->ignore, path))
 		return true;
@@ -130,7 +143,7 @@ static int new_source(struct context *context, const char *path, tar_filter *fil
 }
 
 /* The Dockerfile lies elsewhere: it travels beside the context under a name of its own. */
-static int add_foreign_dockerfile(struct context *context, int fd, struct gt_error *err)
+static int add_foreign_dockerfile(struct context *context, int fd, bool own_ignore, struct gt_error *err)
 {
 	char id[GT_ID_LEN + 1];
 	AUTO_BUF struct gt_buf text = { 0 };
@@ -141,7 +154,11 @@ static int add_foreign_dockerfile(struct context *context, int fd, struct gt_err
 		return gt_fail_errno(err, errno, "cannot read the Dockerfile");
 	gt_id_new(id);
 	snprintf(context->dockerfile, sizeof context->dockerfile, ".dockerfile.%.20s", id);
-	return tar_source_add(context->source, context->dockerfile, text.data ? text.data : "", text.len, err);
+	if (tar_source_add(context->source, context->dockerfile, text.data ? text.data : "", text.len, err) < 0)
+		return -1;
+	/* what it ignores has been left out already: to the daemon its list is empty, and no other counts */
+	AUTO_FREE char *ignore = gt_xasprintf("%s.dockerignore", context->dockerfile);
+	return own_ignore ? tar_source_add(context->source, ignore, "", 0, err) : 0;
 }
 
 static int open_directory_context(struct context *context, const char *path, const char *file, struct gt_error *err)
@@ -162,12 +179,15 @@ static int open_directory_context(struct context *context, const char *path, con
 		foreign = from_stdin ? fcntl(0, F_DUPFD_CLOEXEC, 3) : open(real, O_RDONLY | O_CLOEXEC);
 	if (!context->dockerfile[0] && foreign < 0)
 		return gt_fail_errno(err, errno, "cannot open the Dockerfile %s", file);
-	if (ignore_read(&context->ignore, dir, err) < 0)
+	AUTO_FREE char *own = from_stdin ? NULL : gt_xasprintf("%s.dockerignore", real);
+	int ignored = own && access(own, F_OK) == 0 ? ignore_read(&context->ignore, AT_FDCWD, own, err) :
+						      ignore_read(&context->ignore, dir, ".dockerignore", err);
+	if (ignored < 0)
 		return -1;
 	if (new_source(context, root, keep, err) < 0)
 		return -1;
 	tar_source_anonymous(context->source);
-	return foreign >= 0 ? add_foreign_dockerfile(context, foreign, err) : 0;
+	return foreign >= 0 ? add_foreign_dockerfile(context, foreign, own && access(own, F_OK) == 0, err) : 0;
 }
 
 static bool looks_like_archive(const struct gt_buf *head)
@@ -239,35 +259,40 @@ static bool is_url(const char *text)
 
 /* ---- the command ---- */
 
-static int finish(const struct args *args, const json_t *aux, struct gt_error *err)
+static int write_iid(const char *file, const char *id, struct gt_error *err)
 {
-	const char *id = js(aux, "ID"), *file = arg_string(args, "iidfile");
-	if (arg_bool(args, "quiet"))
-		puts(id);
-	if (!*file)
-		return 0;
-	if (!*id)
-		return gt_fail(err, GT_INTERNAL, "the daemon did not tell the image's ID, so %s is not written", file);
 	AUTO_CLOSE int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 	if (fd < 0 || gt_write_full(fd, id, strlen(id)) < 0)
 		return gt_fail_errno(err, errno, "cannot write %s", file);
 	return 0;
 }
 
-static int send_build(struct cli *cli, const struct args *args, struct context *context, const char *remote,
-		      struct gt_error *err)
+static int finish(struct cli *cli, const struct args *args, const struct build *build, const json_t *aux, struct gt_error *err)
 {
+	const char *id = js(aux, "ID"), *file = arg_string(args, "iidfile");
+	if (!*id)
+		return gt_fail(err, GT_INTERNAL, "the daemon did not tell the image's ID");
+	if (arg_bool(args, "quiet") && !build_output_to_stdout(&build->output))
+		puts(id);
+	if (*file && write_iid(file, id, err) < 0)
+		return -1;
+	return build_output_write(cli, &build->output, id, &build->tags, err);
+}
+
+static int send_build(struct cli *cli, const struct args *args, struct build *build, struct gt_error *err)
+{
+	struct context *context = build->context;
 	AUTO_BUF struct gt_buf url = { 0 };
 	AUTO_JSON json_t *aux = NULL;
 	struct gt_strings headers = { 0 };
-	if (build_url(&url, args, context->dockerfile, remote, err) < 0)
+	if (build_url(&url, args, build, err) < 0)
 		return -1;
 	AUTO_FREE char *auths = credentials_all_header(cli, NULL);
 	AUTO_FREE char *line = auths ? gt_xasprintf("X-Registry-Config: %s", auths) : NULL;
 	if (line)
 		gt_strings_add(&headers, line);
 	struct http_request request = { .method = "POST", .path = url.data, .headers = &headers };
-	if (!*remote) {
+	if (!*build->remote) {
 		request.source = context->source ? tar_source_read : read_stdin;
 		request.source_arg = context->source ? (void *)context->source : (void *)context;
 	}
@@ -275,36 +300,56 @@ static int send_build(struct cli *cli, const struct args *args, struct context *
 	gt_strings_free(&headers);
 	if (!response)
 		return -1;
-	if (progress_show(response, stdout, arg_bool(args, "quiet"), &aux, err) < 0) {
+	FILE *out = build_output_to_stdout(&build->output) ? stderr : stdout;
+	if (progress_show(response, out, arg_bool(args, "quiet"), &aux, err) < 0) {
 		int64_t code = ji(aux, "code"); /* of a RUN that failed */
 		if (code > 0 && code < 256)
 			cli->failure_status = (int)code;
 		return -1;
 	}
-	return finish(args, aux, err);
+	return finish(cli, args, build, aux, err);
+}
+
+/* --tag, and --output's name=. */
+static void collect_tags(const struct args *args, struct build *build)
+{
+	const struct gt_strings *given = arg_list(args, "tag");
+	for (size_t i = 0; i < given->count; i++)
+		gt_strings_add(&build->tags, given->items[i]);
+	if (build->output.name)
+		args_split_csv(build->output.name, &build->tags);
+}
+
+static int open_context(struct build *build, const char *where, const char *file, struct gt_error *err)
+{
+	struct context *context = build->context;
+	build->remote = is_url(where) ? where : "";
+	if (*build->remote) {
+		snprintf(context->dockerfile, sizeof context->dockerfile, "%s", file);
+		return 0;
+	}
+	return strcmp(where, "-") == 0 ? open_stdin_context(context, file, err) : open_directory_context(context, where, file, err);
 }
 
 int command_build(struct cli *cli, struct args *args, struct gt_error *err)
 {
-	const char *where = args->operands[0], *file = arg_string(args, "file");
-	struct context *context = gt_xcalloc(1, sizeof *context);
-	const char *remote = is_url(where) ? where : "";
-	context->compress = arg_bool(args, "compress");
-	int done;
-	if (*remote) {
-		snprintf(context->dockerfile, sizeof context->dockerfile, "%s", file);
-		done = 0;
-	} else if (strcmp(where, "-") == 0) {
-		done = open_stdin_context(context, file, err);
-	} else {
-		done = open_directory_context(context, where, file, err);
-	}
+	struct build build = { .context = gt_xcalloc(1, sizeof *build.context) };
+	build.context->compress = arg_bool(args, "compress");
+	int done = build_output_read(args, &build.output, err);
 	if (done == 0)
-		done = send_build(cli, args, context, remote, err);
-	tar_source_free(context->source);
-	ignore_free(&context->ignore);
-	gt_buf_free(&context->peeked);
-	free(context);
+		done = open_context(&build, args->operands[0], arg_string(args, "file"), err);
+	if (done == 0)
+		done = build_session_open(cli, args, &build.session, err);
+	collect_tags(args, &build);
+	if (done == 0)
+		done = send_build(cli, args, &build, err);
+	build_session_close(build.session);
+	build_output_free(&build.output);
+	gt_strings_free(&build.tags);
+	tar_source_free(build.context->source);
+	ignore_free(&build.context->ignore);
+	gt_buf_free(&build.context->peeked);
+	free(build.context);
 	return done;
 }
 

@@ -395,32 +395,38 @@ int command_pull(struct cli *cli, struct args *args, struct gt_error *err)
 	return 0;
 }
 
-int command_push(struct cli *cli, struct args *args, struct gt_error *err)
+int push_image(struct cli *cli, const char *reference, bool all, bool quiet, struct gt_error *err)
 {
 	AUTO_FREE char *name = NULL, *tag = NULL;
 	AUTO_BUF struct gt_buf path = { 0 };
-	bool all = arg_bool(args, "all-tags");
-	split_reference(args->operands[0], &name, &tag);
+	split_reference(reference, &name, &tag);
 	if (all && tag)
 		return gt_fail(err, GT_INVALID, "tag can't be used with --all-tags/-a");
-	if (!tag && !all && !arg_bool(args, "quiet"))
+	if (!tag && !all && !quiet)
 		puts("Using default tag: latest");
 	url_image(&path, "/images/", name, "/push");
 	if (!all)
 		url_param(&path, "tag", tag ? tag : "latest");
-	if (*arg_string(args, "platform"))
-		return gt_fail(err, GT_UNSUPPORTED, "--platform is not supported: images here have one platform");
 	/* The daemon wants the header even where there are no credentials. */
 	struct gt_strings headers = { 0 };
-	int done = add_auth(cli, args->operands[0], &headers, err);
+	int done = add_auth(cli, reference, &headers, err);
 	if (done == 0 && headers.count == 0)
 		gt_strings_add(&headers, "X-Registry-Auth: e30=");
 	struct http_request request = { .method = "POST", .path = path.data, .headers = &headers };
 	struct http_response *response = done == 0 ? api_open(cli, &request, err) : NULL;
-	done = response ? progress_show(response, stdout, arg_bool(args, "quiet"), NULL, err) : -1;
+	done = response ? progress_show(response, stdout, quiet, NULL, err) : -1;
 	http_close(response);
 	gt_strings_free(&headers);
-	if (done == 0 && arg_bool(args, "quiet"))
+	return done;
+}
+
+int command_push(struct cli *cli, struct args *args, struct gt_error *err)
+{
+	bool quiet = arg_bool(args, "quiet");
+	if (*arg_string(args, "platform"))
+		return gt_fail(err, GT_UNSUPPORTED, "--platform is not supported: images here have one platform");
+	int done = push_image(cli, args->operands[0], arg_bool(args, "all-tags"), quiet, err);
+	if (done == 0 && quiet)
 		puts(args->operands[0]);
 	return done;
 }

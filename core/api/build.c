@@ -1,5 +1,6 @@
 /*
- * build.c - POST /build and its cache. Parameters are those of the classic builder; what belongs to BuildKit alone is refused by name.
+ * build.c - POST /build and its cache. Parameters are those of the classic builder; what belongs to BuildKit alone is refused by name. Those that begin with
+ * "gantry-" are an extension, as are POST /build/session and GET /build/files.
  */
 #include <string.h>
 
@@ -71,6 +72,7 @@ static int read_request(struct request *request, struct gt_build_request *build,
 	query_list(query, "extrahosts", &build->extra_hosts);
 	build->dockerfile = query_text(query, "dockerfile");
 	build->remote = query_text(query, "remote");
+	build->session = query_text(query, "gantry-session");
 	build->target = query_text(query, "target");
 	build->platform = query_text(query, "platform");
 	build->network = query_text(query, "networkmode");
@@ -81,6 +83,7 @@ static int read_request(struct request *request, struct gt_build_request *build,
 	build->no_cache = query_bool(query, "nocache", false);
 	build->pull = query_bool(query, "pull", false);
 	build->squash = query_bool(query, "squash", false);
+	build->cache_only = query_bool(query, "gantry-cache-only", false);
 	if (header_json(request, "X-Registry-Config", &build->auths, err) < 0 || query_object(query, "buildargs", &build->build_args, err) < 0 || query_object(query, "labels", &build->labels, err) < 0 ||
 	    query_json(query, "ulimits", &build->ulimits, err) < 0 || read_cache_from(query, &build->cache_from, err) < 0)
 		return -1;
@@ -106,6 +109,28 @@ static int build(struct request *request, int in_fd, struct gt_progress *progres
 HANDLER(serve_build)
 {
 	return upload_begin(request, build, true, false, err);
+}
+
+/* See engine/build_session.h. */
+static int keep_session(struct request *request, int fd, struct gt_error *err)
+{
+	return gt_engine_build_session(request->api->engine, query_text(&request->query, "id"), fd, err);
+}
+
+HANDLER(serve_build_session)
+{
+	if (!query_text(&request->query, "id"))
+		return gt_fail(err, GT_INVALID, "a build's session needs an id");
+	return answer_hijack(request, true, keep_session, err);
+}
+
+/* All files of an image, of one in the cache as well: what --output writes. */
+HANDLER(serve_build_files)
+{
+	const char *image = query_text(&request->query, "image");
+	if (!image)
+		return gt_fail(err, GT_INVALID, "the query parameter image is missing");
+	return answer_stream_checked(request, "application/x-tar", gt_image_files(gt_engine_images(request->api->engine), image, err), err);
 }
 
 /* A classic build ends when its client hangs up. */

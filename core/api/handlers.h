@@ -96,6 +96,8 @@ HANDLER(serve_session);
 /* build.c */
 HANDLER(serve_build);
 HANDLER(serve_build_cancel);
+HANDLER(serve_build_session);
+HANDLER(serve_build_files);
 HANDLER(serve_build_prune);
 
 /* swarm.c */

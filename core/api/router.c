@@ -62,6 +62,8 @@ static const struct route ROUTES[] = {
 	{ "GET", "/distribution/{name...}/json", serve_distribution, BODY_NONE, 30 },
 	{ "POST", "/auth", serve_auth, BODY_JSON, 0 },
 	{ "POST", "/build", serve_build, BODY_STREAM, 0 },
+	{ "POST", "/build/session", serve_build_session, BODY_NONE, 0 },
+	{ "GET", "/build/files", serve_build_files, BODY_NONE, 0 },
 	{ "POST", "/build/prune", serve_build_prune, BODY_NONE, 31 },
 	{ "POST", "/build/cancel", serve_build_cancel, BODY_NONE, 39 },
 	{ "POST", "/session", serve_session, BODY_NONE, 31 },

@@ -106,21 +106,27 @@ void ignore_add(struct ignore *ignore, const char *line)
 	ignore->exceptions |= negated;
 }
 
-int ignore_read(struct ignore *ignore, int dirfd, struct gt_error *err)
+/* A byte order mark. */
+static char *skip_mark(char *text)
+{
+	return text && strncmp(text, "\xef\xbb\xbf", 3) == 0 ? text + 3 : text;
+}
+
+int ignore_read(struct ignore *ignore, int dirfd, const char *name, struct gt_error *err)
 {
 	AUTO_BUF struct gt_buf text = { 0 };
-	if (faccessat(dirfd, ".dockerignore", F_OK, 0) < 0)
-		return errno == ENOENT ? 0 : gt_fail_errno(err, errno, "cannot read .dockerignore");
-	if (gt_read_file(dirfd, ".dockerignore", 1 << 20, &text, err) < 0)
+	if (faccessat(dirfd, name, F_OK, 0) < 0)
+		return errno == ENOENT ? 0 : gt_fail_errno(err, errno, "cannot read %s", name);
+	if (gt_read_file(dirfd, name, 1 << 20, &text, err) < 0)
 		return -1;
-	for (char *line = text.data; line && *line;) {
+	for (char *line = skip_mark(text.data); line && *line;) {
 		char *end = strchrnul(line, '\n');
 		bool last = *end == '\0';
 		*end = '\0';
 		if (*line != '#')
 			ignore_add(ignore, line);
 		if (ignore->patterns.count > MAX_PATTERNS)
-			return gt_fail(err, GT_TOO_LARGE, ".dockerignore has more than %d patterns", MAX_PATTERNS);
+			return gt_fail(err, GT_TOO_LARGE, "%s has more than %d patterns", name, MAX_PATTERNS);
 		line = last ? end : end + 1;
 	}
 	return 0;

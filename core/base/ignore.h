@@ -16,7 +16,8 @@ struct ignore {
 	bool exceptions;
 };
 
-int ignore_read(struct ignore *ignore, int dirfd, struct gt_error *err);        /* no file: nothing is ignored */
+/* A file of patterns, below dirfd or AT_FDCWD. No file: nothing is ignored. */
+int ignore_read(struct ignore *ignore, int dirfd, const char *name, struct gt_error *err);
 void ignore_add(struct ignore *ignore, const char *line);
 bool ignore_matches(const struct ignore *ignore, const char *path);
 void ignore_free(struct ignore *ignore);

@@ -167,7 +167,10 @@ static int build_all(struct build *build, char id[72], struct gt_error *err)
 	if (!target->image[0])
 		return gt_fail(err, GT_INVALID, "No image was generated. Is your Dockerfile empty?");
 	snprintf(id, 72, "%s", target->image);
-	return gt_image_step_keep(build->images, id, err);
+	int64_t clamp = build->epoch >= 0 ? build->epoch : INT64_MAX;
+	if (build->options->squash)
+		return gt_image_squash(build->images, target->root[0] ? target->root : NULL, target->image, clamp, build->options->holder, id, err);
+	return build->options->keep ? gt_image_step_keep(build->images, id, err) : 0;
 }
 
 int gt_build(struct gt_images *images, const struct gt_build_options *options, const struct gt_build_host *host, struct gt_progress *progress,

@@ -7,7 +7,7 @@
  * build.c         the threads that build stages, and how they end
  * stage.c         one stage: FROM, then step after step; configuration
  * step_copy.c     ADD, COPY and WORKDIR
- * step_run.c      RUN, with its mounts (mounts.c)
+ * step_run.c      RUN, with its mounts (mounts.h)
  * cache.c         keys, and what the cache has
  * output.c        what users see, in the order of the Dockerfile whatever runs in parallel
  */
@@ -57,6 +57,7 @@ struct stage {
 	enum { STAGE_WAITS, STAGE_RUNS, STAGE_DONE, STAGE_FAILED } state;
 	/* its result, fixed once it is done */
 	char image[72];
+	char root[72];                  /* the image that it came from, at the beginning of its line of stages; "": scratch */
 	struct gt_image_config config;
 	struct vars args;
 	int first_step;                 /* number of FROM among all steps */
@@ -132,6 +133,7 @@ struct run {
 	const struct instruction *item; /* at hand */
 	const struct dockerfile *file;  /* that it stands in */
 	int step;                       /* its number */
+	char root[72];                  /* as in struct stage */
 	char image[72];                 /* so far; "": from scratch, and nothing made yet */
 	struct gt_image_config config;
 	struct vars args;
@@ -167,12 +169,28 @@ int find_or_pull(struct run *run, const char *name, const char *platform, bool a
 
 #define MAX_MOUNTS 64
 
+struct mount;   /* mounts.h */
+
+struct cache_lock {
+	char *id, name[80];             /* name: of its directory */
+	int strictness;                 /* 0: shared, 1: private, 2: locked */
+	int fd;
+};
+
 struct mounts {
-	json_t *list;                   /* HostConfig.Mounts */
+	struct mount *items;
+	size_t count;
 	struct gt_buf key;              /* what they contribute to the step's key */
-	int locks[MAX_MOUNTS];          /* of caches */
+	json_t *list;                   /* HostConfig.Mounts */
+	struct gt_strings env;          /* of secrets and agents: for the command alone, never stored */
+	struct gt_strings files;        /* of both */
+	struct gt_strings points;       /* targets */
+	void *agents[MAX_MOUNTS];
+	size_t agent_count;
+	struct cache_lock locks[MAX_MOUNTS];
 	size_t lock_count;
 };
-/* prepare: make what they need; else the key alone. */
-int mounts_read(struct run *run, bool prepare, struct mounts *mounts, struct gt_error *err);
-void mounts_end(struct mounts *mounts);
+int mounts_read(struct run *run, struct mounts *mounts, struct gt_error *err);
+int mounts_key(struct run *run, struct mounts *mounts, struct gt_error *err);
+int mounts_prepare(struct run *run, struct mounts *mounts, struct gt_error *err);
+void mounts_end(struct run *run, struct mounts *mounts);

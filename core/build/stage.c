@@ -104,6 +104,7 @@ static int begin_with_image(struct run *run, struct gt_error *err)
 	int rc = find_or_pull(run, run->stage->from, platform, options->pull, &image, err);
 	if (rc == 0) {
 		memcpy(run->image, image.id, sizeof image.id);
+		memcpy(run->root, image.id, sizeof image.id);
 		rc = copy_config(&run->config, &image.config);
 	}
 	gt_image_free(&image);
@@ -116,6 +117,7 @@ static int begin(struct run *run, struct gt_error *err)
 	if (stage->base >= 0) {
 		const struct stage *base = &run->build->plan.stages[stage->base];
 		memcpy(run->image, base->image, sizeof run->image);
+		memcpy(run->root, base->root, sizeof run->root);
 		vars_copy(&run->args, &base->args);
 		copy_config(&run->config, &base->config);
 	} else if (strcmp(stage->from, "scratch") == 0) {
@@ -273,6 +275,7 @@ int stage_build(struct build *build, struct stage *stage, struct gt_error *err)
 	if (rc == 0)
 		rc = add_labels(&run, err);
 	memcpy(stage->image, run.image, sizeof stage->image);
+	memcpy(stage->root, run.root, sizeof stage->root);
 	stage->config = run.config;
 	stage->args = run.args;
 	free(run.maintainer);

@@ -52,13 +52,6 @@ static bool is_url(const char *text)
 	return strncasecmp(text, "http://", 7) == 0 || strncasecmp(text, "https://", 8) == 0;
 }
 
-static bool is_git(const char *text)
-{
-	size_t len = strcspn(text, "#?");
-	return strncmp(text, "git@", 4) == 0 || strncmp(text, "git://", 6) == 0 || strncmp(text, "ssh://", 6) == 0 ||
-	       (is_url(text) && len > 4 && strncmp(text + len - 4, ".git", 4) == 0);
-}
-
 static int check_digest(const char *path, const char *wanted, struct gt_error *err)
 {
 	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -97,11 +90,13 @@ static char *url_name(const char *url, const char *dest, bool dest_is_dir, struc
 	return take(name);
 }
 
-static int add_url(struct run *run, const char *url, struct gt_copy *copy, struct gt_error *err)
+static int add_url(struct run *run, const char *url, const char *checksum, struct gt_copy *copy, struct gt_error *err)
 {
 	struct build *build = run->build;
-	const char *checksum = instruction_flag(run->item, "checksum");
 	int64_t modified = 0;
+	if (checksum && (strncmp(checksum, "sha256:", 7) != 0 || strlen(checksum) != 71 ||
+			 strspn(checksum + 7, "0123456789abcdefABCDEF") != 64))
+		return gt_fail(err, GT_INVALID, "--checksum=%.80s is not sha256: and 64 hex digits", checksum);
 	AUTO_FREE char *name = url_name(url, copy->dest, copy->dest_is_dir, err);
 	AUTO_FREE char *dir = name ? build_make_dir(build, "url", err) : NULL;
 	if (!dir)
@@ -119,6 +114,29 @@ static int add_url(struct run *run, const char *url, struct gt_copy *copy, struc
 		return gt_context(err, "ADD %.200s", url);
 	gt_copy_add_source(copy, dir, NULL);
 	gt_copy_add_item(copy, name, copy->source_count - 1);
+	return 0;
+}
+
+/* ---- git ---- */
+
+/* The content of the repository's directory goes to the target, as that of a directory of the context would. */
+static int add_git(struct run *run, const char *text, const char *checksum, struct gt_copy *copy, struct gt_error *err)
+{
+	struct build *build = run->build;
+	struct gt_git_url url;
+	char commit[65] = "";
+	bool keep;
+	if (instruction_switch(run->item, "keep-git-dir", &keep, err) < 0 || gt_git_url_read(text, &url, err) < 0)
+		return -1;
+	AUTO_FREE char *dir = build_make_dir(build, "git", err), *files = NULL;
+	int rc = dir ? build->host->clone(build->host->arg, &url, keep, dir, &files, commit, err) : -1;
+	gt_git_url_free(&url);
+	if (rc == 0 && checksum && (strlen(checksum) < 7 || strncmp(commit, checksum, strlen(checksum)) != 0))
+		rc = gt_fail(err, GT_INVALID, "ADD %.200s: its commit is %s, not %.60s", text, commit, checksum);
+	if (rc < 0)
+		return -1;
+	gt_copy_add_source(copy, files, NULL);
+	gt_copy_add_item(copy, "/", copy->source_count - 1);
 	return 0;
 }
 
@@ -152,21 +170,20 @@ static char *expand_flag(struct run *run, const char *name, struct gt_error *err
 static int read_flags(struct run *run, struct gt_copy *copy, struct gt_error *err)
 {
 	const struct instruction *item = run->item;
-	bool keep_git;
-	if (instruction_switch(item, "link", &copy->link, err) < 0 || instruction_switch(item, "parents", &copy->parents, err) < 0 ||
-	    instruction_switch(item, "keep-git-dir", &keep_git, err) < 0)
+	struct gt_scope scope = run_scope(run);
+	if (instruction_switch(item, "link", &copy->link, err) < 0 || instruction_switch(item, "parents", &copy->parents, err) < 0)
 		return -1;
 	copy->chown = expand_flag(run, "chown", err);
 	copy->chmod = expand_flag(run, "chmod", err);
 	if ((instruction_flag(item, "chown") && !copy->chown) || (instruction_flag(item, "chmod") && !copy->chmod))
 		return -1;
-	const char *checksum = instruction_flag(item, "checksum");
-	if (checksum && (strncmp(checksum, "sha256:", 7) != 0 || strlen(checksum) != 71 ||
-			 strspn(checksum + 7, "0123456789abcdefABCDEF") != 64))
-		return gt_fail(err, GT_INVALID, "--checksum=%.80s is not sha256: and 64 hex digits", checksum);
 	for (size_t i = 0; i < item->flag_count; i++) {
-		if (strcmp(item->flags[i].name, "exclude") == 0)
-			gt_strings_add(&copy->exclude, item->flags[i].value);
+		if (strcmp(item->flags[i].name, "exclude") != 0)
+			continue;
+		AUTO_FREE char *pattern = gt_words_value(&scope, item->flags[i].value, err);
+		if (!pattern)
+			return -1;
+		gt_strings_add(&copy->exclude, pattern);
 	}
 	return 0;
 }
@@ -187,17 +204,20 @@ static const struct heredoc *find_heredoc(const struct instruction *item, const 
 	return strncmp(word, "<<", 2) == 0 && *next < item->heredoc_count ? &item->heredocs[(*next)++] : NULL;
 }
 
-static int add_source(struct run *run, const char *word, size_t *docs, ssize_t base, struct gt_copy *copy, bool *remote, struct gt_error *err)
+static int add_source(struct run *run, const char *word, size_t *docs, ssize_t base, const char *checksum, struct gt_copy *copy, bool *remote,
+		      struct gt_error *err)
 {
 	const struct heredoc *doc = find_heredoc(run->item, word, docs);
 	bool adds = run->item->keyword == KW_ADD;
 	if (doc)
 		return add_heredoc(run, doc, copy, err);
-	if (adds && is_git(word))
-		return gt_fail(err, GT_UNSUPPORTED, "ADD of git repositories is not supported: %.200s", word);
+	if (adds && gt_git_is_url(word)) {
+		*remote = true;
+		return add_git(run, word, checksum, copy, err);
+	}
 	if (adds && is_url(word)) {
 		*remote = true;
-		return add_url(run, word, copy, err);
+		return add_url(run, word, checksum, copy, err);
 	}
 	if (!adds && is_url(word))
 		return gt_fail(err, GT_INVALID, "source can't be a URL for COPY: %.200s", word);
@@ -208,12 +228,13 @@ static int add_source(struct run *run, const char *word, size_t *docs, ssize_t b
 static int read_sources(struct run *run, const struct gt_strings *words, struct gt_copy *copy, struct gt_error *err)
 {
 	const char *from = instruction_flag(run->item, "from");
+	AUTO_FREE char *checksum = expand_flag(run, "checksum", err);
 	char id[72];
 	size_t docs = 0;
 	bool remote = false, unpack, unpack_given = instruction_flag(run->item, "unpack") != NULL;
 	if (words->count - 1 > MAX_SOURCES)
 		return gt_fail(err, GT_TOO_LARGE, "more than %d sources", MAX_SOURCES);
-	if (instruction_switch(run->item, "unpack", &unpack, err) < 0)
+	if (instruction_switch(run->item, "unpack", &unpack, err) < 0 || (instruction_flag(run->item, "checksum") && !checksum))
 		return -1;
 	if (from && run->item->heredoc_count)
 		return gt_fail(err, GT_INVALID, "a here-document cannot be combined with --from");
@@ -224,10 +245,10 @@ static int read_sources(struct run *run, const struct gt_strings *words, struct 
 	if (from)
 		gt_copy_add_source(copy, NULL, id);
 	for (size_t i = 0; i + 1 < words->count; i++) {
-		if (add_source(run, words->items[i], &docs, from ? 1 : 0, copy, &remote, err) < 0)
+		if (add_source(run, words->items[i], &docs, from ? 1 : 0, checksum, copy, &remote, err) < 0)
 			return -1;
 	}
-	if (instruction_flag(run->item, "checksum") && !remote)
+	if (checksum && !remote)
 		return gt_fail(err, GT_INVALID, "checksum can't be specified for local sources");
 	copy->unpack = run->item->keyword == KW_ADD && (unpack_given ? unpack : !remote);
 	copy->uid = copy->gid = from ? -1 : 0;

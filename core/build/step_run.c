@@ -50,6 +50,7 @@ static int mount_script(struct run *run, const struct heredoc *doc, struct comma
 	if (fd < 0 || fchmod(fd, 0755) < 0 || gt_write_full(fd, doc->content, strlen(doc->content)) < 0)
 		return path ? gt_fail_errno(err, errno, "write a here-document") : -1;
 	gt_strings_add(&command->argv, target);
+	gt_strings_add(&command->mounts.points, target);
 	json_array_append_new(command->mounts.list, json_pack("{s:s s:s s:s s:b}", "Type", "bind", "Source", path, "Target", target, "ReadOnly", 1));
 	return 0;
 }
@@ -182,13 +183,14 @@ static int execute(struct run *run, struct command *command, struct gt_image_ste
 {
 	const struct gt_build_host *host = run->build->host;
 	struct gt_build_run how = { .image = run->image, .argv = &command->argv, .env = &command->env, .mounts = command->mounts.list,
-				    .network = command->network, .started = on_start, .output = on_output, .stop = on_stop, .arg = run };
+				    .secret_env = &command->mounts.env, .network = command->network, .started = on_start, .output = on_output, .stop = on_stop, .arg = run };
 	char container[65] = "";
 	int exit_code = 0;
 	int rc = host->run(host->arg, &how, container, &exit_code, err);
 	if (rc == 0 && exit_code != 0)
 		rc = refuse(command, exit_code, err);
 	step->container_layer = container;
+	step->mount_points = &command->mounts.points;
 	if (rc == 0)
 		rc = step_make(run, step, err);
 	if (container[0]) {
@@ -197,6 +199,7 @@ static int execute(struct run *run, struct command *command, struct gt_image_ste
 			run_say(run, " ---> Removed intermediate container %.12s\n ---> %.12s\n", container, run->image + 7);
 	}
 	step->container_layer = NULL;
+	step->mount_points = NULL;
 	return rc;
 }
 
@@ -217,7 +220,7 @@ static int begin_empty(struct run *run, struct gt_error *err)
 static int do_run(struct run *run, struct command *command, struct gt_error *err)
 {
 	if (read_flags(run, command, err) < 0 || (!run->image[0] && begin_empty(run, err) < 0) ||
-	    mounts_read(run, false, &command->mounts, err) < 0 || read_command(run, command, err) < 0)
+	    mounts_read(run, &command->mounts, err) < 0 || mounts_key(run, &command->mounts, err) < 0 || read_command(run, command, err) < 0)
 		return -1;
 	read_environment(run, command);
 	show_command(run, command);
@@ -227,7 +230,7 @@ static int do_run(struct run *run, struct command *command, struct gt_error *err
 		 command->mounts.key.data ? command->mounts.key.data : "", NULL);
 	if (step_cached(run, &step))
 		return 0;
-	if (mounts_read(run, true, &command->mounts, err) < 0)
+	if (mounts_prepare(run, &command->mounts, err) < 0)
 		return -1;
 	return execute(run, command, &step, err);
 }
@@ -236,7 +239,7 @@ int step_run(struct run *run, struct gt_error *err)
 {
 	struct command command = { .mounts.list = json_array() };
 	int rc = do_run(run, &command, err);
-	mounts_end(&command.mounts);
+	mounts_end(run, &command.mounts);
 	gt_strings_free(&command.argv);
 	gt_strings_free(&command.env);
 	gt_buf_free(&command.shown);

@@ -23,6 +23,7 @@ struct key {
 	const char *doc;
 };
 
+#define BLANKS " \t\v\f\r"       /* what the INI reader drops around a value */
 #define AT(member) offsetof(struct gt_config, member)
 
 /* Every key there is, in the order of --print-config. Lists are separated by commas or by repeating the key. */
@@ -130,15 +131,23 @@ static int parse_number(const char *text, bool size, int64_t *number)
 	return *end ? -1 : 0;
 }
 
+/* Behind a blank it would begin a comment: it could not be printed. */
+static int refuse_comment(const char *value, struct gt_error *err)
+{
+	return *value == ';' ? gt_fail(err, GT_INVALID, "%s begins with \";\", as comments do", value) : 0;
+}
+
 static int add_list_items(const struct key *key, struct gt_strings *list, const char *text, struct gt_error *err)
 {
 	AUTO_FREE char *copy = gt_xstrdup(text);
 	char *rest = copy, *item;
 	while ((item = strsep(&rest, ",")) != NULL) {
-		item += strspn(item, " \t");
+		item += strspn(item, BLANKS);
 		size_t len = strlen(item);
-		while (len > 0 && strchr(" \t", item[len - 1]))
+		while (len > 0 && strchr(BLANKS, item[len - 1]))
 			item[--len] = '\0';
+		if (refuse_comment(item, err) < 0)
+			return -1;
 		if (len > 0 && config_check_value(key->section, key->name, item, err) < 0)
 			return -1;
 		if (len > 0)
@@ -167,6 +176,8 @@ static int set_value(struct gt_config *config, const struct key *key, const char
 			return gt_fail(err, GT_INVALID, "%s is not an absolute path", value);
 		/* fall through */
 	case TEXT:
+		if (refuse_comment(value, err) < 0)
+			return -1;
 		if (*value && config_check_value(key->section, key->name, value, err) < 0)
 			return -1;
 		free(*(char **)slot);

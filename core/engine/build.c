@@ -3,48 +3,17 @@
  *
  *   <root>/builds/work/<id>/    one build: context/, and what it makes on the way; removed at its end, and at start-up what a crash has left
  *   <root>/builds/cache/        of RUN --mount=type=cache; lasting
+ *   <run>/builds/<id>/          its secrets and sockets, while a command uses them
  *
  * Containers of a build are marked: a daemon that finds them removes them (reconcile.c). Images of steps are the build cache.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/ignore.h"
-#include "build/build.h"
-#include "build/dockerfile.h"
-#include "engine/internal.h"
-#include "image/fsjob.h"
-
-#define MAX_CONTEXT (1ll << 40)
-#define MAX_CONTEXT_ENTRIES 4000000
-#define MAX_FETCH (1ll << 36)
-
-struct gt_builds {
-	char *work, *cache;             /* directories */
-	pthread_mutex_t lock;
-	pthread_cond_t ended;
-	size_t running;                 /* under lock */
-	atomic_bool stop;
-};
-
-/* One build under way. */
-struct job {
-	struct gt_engine *engine;
-	const struct gt_build_request *request;
-	struct gt_progress *progress;
-	json_t *host_config;
-	char holder[80];                /* "build-<id>" */
-	char *dir, *context;
-	struct gt_strings ignore;
-	struct gt_buf dockerfile;
-	bool told;                      /* messages went out: failures are messages too */
-};
+#include "engine/build_job.h"
 
 /* ---- life ---- */
 
@@ -56,8 +25,11 @@ int gt_builds_open(struct gt_engine *engine, struct gt_error *err)
 	pthread_cond_init(&builds->ended, NULL);
 	builds->work = gt_xasprintf("%s/builds/work", config->root);
 	builds->cache = gt_xasprintf("%s/builds/cache", config->root);
+	builds->secrets = gt_xasprintf("%s/builds", config->run);
+	sessions_init(&builds->sessions);
 	if (gt_remove_tree(AT_FDCWD, builds->work, err) < 0 || gt_mkdirs(AT_FDCWD, builds->work, 0700, err) < 0 ||
-	    gt_mkdirs(AT_FDCWD, builds->cache, 0700, err) < 0)
+	    gt_mkdirs(AT_FDCWD, builds->cache, 0700, err) < 0 || gt_remove_tree(AT_FDCWD, builds->secrets, err) < 0 ||
+	    gt_mkdirs(AT_FDCWD, builds->secrets, 0700, err) < 0)
 		return gt_context(err, "the directory of builds");
 	return 0;
 }
@@ -80,6 +52,8 @@ void gt_builds_close(struct gt_engine *engine)
 		return;
 	pthread_cond_destroy(&builds->ended);
 	pthread_mutex_destroy(&builds->lock);
+	sessions_free(&builds->sessions);
+	free(builds->secrets);
 	free(builds->work);
 	free(builds->cache);
 	free(builds);
@@ -87,22 +61,22 @@ void gt_builds_close(struct gt_engine *engine)
 
 /* ---- what core/build asks for ---- */
 
-static bool cancelled(void *arg)
+bool job_cancelled(void *arg)
 {
-	const struct job *job = arg;
+	const struct build_job *job = arg;
 	return atomic_load(&job->engine->builds->stop) || atomic_load(&job->engine->closing) ||
 	       gt_progress_cancelled(job->progress) || (job->request->gone && job->request->gone(job->request->arg));
 }
 
 static int run(void *arg, const struct gt_build_run *how, char container[65], int *exit_code, struct gt_error *err)
 {
-	const struct job *job = arg;
+	const struct build_job *job = arg;
 	return gt_build_execute(job->engine, job->host_config, how, container, exit_code, err);
 }
 
 static void run_end(void *arg, const char *container)
 {
-	const struct job *job = arg;
+	const struct build_job *job = arg;
 	struct gt_error err = { 0 };
 	if (gt_container_remove(job->engine, container, true, true, false, &err) < 0 && err.kind != GT_NOT_FOUND)
 		gt_warn("the container of a build's step could not be removed", "id", container, "error", err.message);
@@ -110,25 +84,48 @@ static void run_end(void *arg, const char *container)
 
 static int pull(void *arg, const char *reference, const char *platform, struct gt_progress *progress, struct gt_error *err)
 {
-	const struct job *job = arg;
+	const struct build_job *job = arg;
 	const json_t *auth = gt_registry_auth_for(job->request->auths, reference);
 	return gt_engine_image_pull(job->engine, reference, platform, false, auth, progress, err);
 }
 
 static int fetch(void *arg, const char *url, int fd, int64_t *modified, struct gt_error *err)
 {
-	return gt_build_fetch(url, fd, MAX_FETCH, cancelled, arg, modified, err);
+	return gt_build_fetch(url, fd, MAX_FETCH, job_cancelled, arg, modified, err);
+}
+
+static int clone_git(void *arg, const struct gt_git_url *url, bool keep, const char *dir, char **files, char commit[65], struct gt_error *err)
+{
+	return job_clone(arg, url, keep, dir, files, commit, err);
+}
+
+static int secret(void *arg, const char *id, struct gt_buf *value, struct gt_error *err)
+{
+	const struct build_job *job = arg;
+	return session_secret(job->session, id, job_cancelled, arg, value, err);
+}
+
+static int agent(void *arg, const char *id, const char *path, void **handle, struct gt_error *err)
+{
+	const struct build_job *job = arg;
+	return agent_open(job->session, id, path, job_cancelled, arg, handle, err);
+}
+
+static void agent_end(void *arg, void *handle)
+{
+	(void)arg;
+	agent_close(handle);
 }
 
 static void emit(void *arg, json_t *message)
 {
-	struct job *job = arg;
+	struct build_job *job = arg;
 	job->told = true;
 	if (job->progress && (!job->request->quiet || !json_object_get(message, "stream")))
 		job->progress->emit(job->progress->arg, message);
 }
 
-static void say(struct job *job, json_t *message)
+void job_say(struct build_job *job, json_t *message)
 {
 	AUTO_JSON json_t *owned = message;
 	if (message)
@@ -184,102 +181,9 @@ static int check_tags(const struct gt_build_request *request, struct gt_error *e
 	return 0;
 }
 
-/* ---- the context ---- */
-
-static bool is_archive(int fd)
-{
-	unsigned char head[512] = { 0 };
-	static const struct {
-		size_t at, len;
-		const char *magic;
-	} kinds[] = { { 257, 5, "ustar" }, { 0, 2, "\x1f\x8b" }, { 0, 3, "BZh" }, { 0, 4, "\x28\xb5\x2f\xfd" }, { 0, 6, "\xfd\x37zXZ\0" } };
-	ssize_t len = pread(fd, head, sizeof head, 0);
-	for (size_t i = 0; i < GT_COUNT(kinds); i++) {
-		if (len >= (ssize_t)(kinds[i].at + kinds[i].len) && memcmp(head + kinds[i].at, kinds[i].magic, kinds[i].len) == 0)
-			return true;
-	}
-	return false;
-}
-
-static int unpack_context(struct job *job, int fd, struct gt_error *err)
-{
-	if (gt_fs_context(job->engine->fs_helper, job->context, fd, MAX_CONTEXT, MAX_CONTEXT_ENTRIES, err) < 0)
-		return gt_context(err, "the build context");
-	return 0;
-}
-
-/* An archive is the context, a text the Dockerfile. */
-static int fetch_context(struct job *job, struct gt_error *err)
-{
-	const char *url = job->request->remote;
-	int64_t modified;
-	size_t len = strcspn(url, "#");
-	if (strncasecmp(url, "http://", 7) != 0 && strncasecmp(url, "https://", 8) != 0)
-		return gt_fail(err, GT_UNSUPPORTED, "remote context %.200s: git repositories are not supported, only http and https URLs of an archive or a "
-						    "Dockerfile", url);
-	if (len > 4 && strncmp(url + len - 4, ".git", 4) == 0)
-		return gt_fail(err, GT_UNSUPPORTED, "remote context %.200s: git repositories are not supported", url);
-	AUTO_CLOSE int fd = open(job->dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return gt_fail_errno(err, errno, "make a file for %.200s", url);
-	say(job, json_pack("{s:s+}", "stream", "Downloading build context from remote url: ", url));
-	say(job, json_pack("{s:s}", "stream", "\n"));
-	if (fetch(job, url, fd, &modified, err) < 0)
-		return -1;
-	if (is_archive(fd)) {
-		if (lseek(fd, 0, SEEK_SET) < 0)
-			return gt_fail_errno(err, errno, "read what was fetched");
-		return unpack_context(job, fd, err);
-	}
-	AUTO_FREE char *path = gt_xasprintf("/proc/self/fd/%d", fd);
-	return gt_read_file(AT_FDCWD, path, DOCKERFILE_MAX, &job->dockerfile, err) < 0 ? gt_context(err, "%.200s", url) : 0;
-}
-
-/* A file of the context, which is hostile: links lead nowhere else. */
-static int read_context_file(struct job *job, const char *name, size_t max, struct gt_buf *out, struct gt_error *err)
-{
-	char link[64];
-	AUTO_CLOSE int root = open(job->context, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	AUTO_CLOSE int fd = root < 0 ? -1 : gt_openat2(root, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
-	struct stat st;
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return errno == ENOENT ? gt_fail(err, GT_INVALID, "Cannot locate specified Dockerfile: %.200s", name) :
-					 gt_fail_errno(err, errno, "open %.200s of the context", name);
-	if (!S_ISREG(st.st_mode))
-		return gt_fail(err, GT_INVALID, "%.200s of the context is not a file", name);
-	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-	return gt_read_file(AT_FDCWD, link, max, out, err) < 0 ? gt_context(err, "%.200s of the context", name) : 0;
-}
-
-/* <Dockerfile>.dockerignore goes before .dockerignore. */
-static void read_ignore(struct job *job, const char *dockerfile)
-{
-	AUTO_BUF struct gt_buf text = { 0 };
-	AUTO_FREE char *own = gt_xasprintf("%s.dockerignore", dockerfile);
-	if (read_context_file(job, own, 1 << 20, &text, NULL) < 0 && read_context_file(job, ".dockerignore", 1 << 20, &text, NULL) < 0)
-		return;
-	for (char *rest = text.data, *line; (line = strsep(&rest, "\n")) != NULL;) {
-		if (*line && *line != '#')
-			gt_strings_add(&job->ignore, line);
-	}
-}
-
-static int read_context(struct job *job, int in_fd, struct gt_error *err)
-{
-	const struct gt_build_request *request = job->request;
-	const char *name = request->dockerfile && request->dockerfile[0] ? request->dockerfile : "Dockerfile";
-	bool remote = request->remote && request->remote[0];
-	if ((remote ? fetch_context(job, err) : unpack_context(job, in_fd, err)) < 0)
-		return -1;
-	if (!job->dockerfile.data && read_context_file(job, name, DOCKERFILE_MAX, &job->dockerfile, err) < 0)
-		return -1;
-	read_ignore(job, name);
-	return 0;
-}
-
 /* ---- the build ---- */
 
-static int tag_all(struct job *job, const char *id, struct gt_error *err)
+static int tag_all(struct build_job *job, const char *id, struct gt_error *err)
 {
 	const struct gt_strings *tags = &job->request->tags;
 	for (size_t i = 0; i < tags->count; i++) {
@@ -292,16 +196,17 @@ static int tag_all(struct job *job, const char *id, struct gt_error *err)
 		gt_reference_free(&reference);
 		if (rc < 0)
 			return -1;
-		say(job, json_pack("{s:o}", "stream", json_sprintf("Successfully tagged %s\n", familiar)));
+		job_say(job, json_pack("{s:o}", "stream", json_sprintf("Successfully tagged %s\n", familiar)));
 	}
 	return 0;
 }
 
-static int build(struct job *job, char id[72], struct gt_error *err)
+static int build(struct build_job *job, char id[72], struct gt_error *err)
 {
 	const struct gt_build_request *request = job->request;
 	struct gt_progress progress = { .emit = emit, .arg = job };
-	const struct gt_build_host host = { .arg = job, .run = run, .run_end = run_end, .pull = pull, .fetch = fetch, .cancelled = cancelled };
+	const struct gt_build_host host = { .arg = job, .run = run, .run_end = run_end, .pull = pull, .fetch = fetch, .clone = clone_git,
+					    .secret = secret, .agent = agent, .agent_end = agent_end, .cancelled = job_cancelled };
 	AUTO_FREE char *work = gt_xasprintf("%s/files", job->dir);
 	if (gt_mkdirs(AT_FDCWD, work, 0700, err) < 0)
 		return -1;
@@ -313,6 +218,7 @@ static int build(struct job *job, char id[72], struct gt_error *err)
 		.ignore = &job->ignore,
 		.work_dir = work,
 		.cache_dir = job->engine->builds->cache,
+		.secret_dir = job->secrets,
 		.holder = job->holder,
 		.build_args = request->build_args,
 		.labels = request->labels,
@@ -321,11 +227,13 @@ static int build(struct job *job, char id[72], struct gt_error *err)
 		.platform = request->platform,
 		.no_cache = request->no_cache,
 		.pull = request->pull,
+		.squash = request->squash,
+		.keep = !request->cache_only || request->tags.count > 0,
 	};
 	if (gt_build(job->engine->images, &options, &host, &progress, id, err) < 0)
 		return -1;
-	say(job, json_pack("{s:{s:s}}", "aux", "ID", id));
-	say(job, json_pack("{s:o}", "stream", json_sprintf("Successfully built %.12s\n", id + 7)));
+	job_say(job, json_pack("{s:{s:s}}", "aux", "ID", id));
+	job_say(job, json_pack("{s:o}", "stream", json_sprintf("Successfully built %.12s\n", id + 7)));
 	if (request->quiet && job->progress) {
 		AUTO_JSON json_t *line = json_pack("{s:o}", "stream", json_sprintf("%s\n", id));
 		job->progress->emit(job->progress->arg, line);
@@ -334,7 +242,7 @@ static int build(struct job *job, char id[72], struct gt_error *err)
 }
 
 /* After messages went out the answer's status is sent: the failure is the last of them. An exit code of RUN becomes the client's. */
-static void tell_failure(struct job *job, const struct gt_error *err)
+static void tell_failure(struct build_job *job, const struct gt_error *err)
 {
 	AUTO_JSON json_t *text = json_string(err->message);
 	if (!text)
@@ -342,7 +250,7 @@ static void tell_failure(struct job *job, const struct gt_error *err)
 	AUTO_JSON json_t *detail = json_pack("{s:O}", "message", text);
 	if (strstr(err->message, "returned a non-zero code") && err->errnum)
 		json_object_set_new(detail, "code", json_integer(err->errnum));
-	say(job, json_pack("{s:O, s:O}", "errorDetail", detail, "error", text));
+	job_say(job, json_pack("{s:O, s:O}", "errorDetail", detail, "error", text));
 }
 
 static void begin(struct gt_builds *builds)
@@ -358,52 +266,73 @@ static void end(struct gt_builds *builds)
 		pthread_cond_broadcast(&builds->ended);
 }
 
-static int refuse(const struct gt_build_request *request, struct gt_error *err)
+static int prepare(struct build_job *job, struct gt_error *err)
 {
-	if (request->squash)
-		return gt_fail(err, GT_UNSUPPORTED, "squash is not supported: the layers of a build stay apart");
-	return check_tags(request, err);
+	const struct gt_build_request *request = job->request;
+	struct gt_builds *builds = job->engine->builds;
+	if (request->session && !(job->session = session_take(&builds->sessions, request->session, err)))
+		return -1;
+	/* what is in the context is seen by RUN --mount, whatever user runs there */
+	if (gt_mkdirs(AT_FDCWD, job->context, 0700, err) < 0 || gt_mkdirs(AT_FDCWD, job->secrets, 0700, err) < 0)
+		return -1;
+	return chmod(job->context, 0755) < 0 ? gt_fail_errno(err, errno, "make the directory of the build") : 0;
+}
+
+static void remove_dir(const char *path)
+{
+	struct gt_error err = { 0 };
+	if (gt_remove_tree(AT_FDCWD, path, &err) < 0)
+		gt_warn("the directory of a build could not be removed", "path", path, "error", err.message);
+}
+
+static void job_free(struct build_job *job)
+{
+	session_close(job->session);
+	json_decref(job->host_config);
+	gt_strings_free(&job->ignore);
+	gt_buf_free(&job->dockerfile);
+	free(job->dir);
+	free(job->context);
+	free(job->secrets);
 }
 
 int gt_engine_build(struct gt_engine *engine, const struct gt_build_request *request, int in_fd, struct gt_progress *progress,
 		    struct gt_error *err)
 {
 	char fresh[GT_ID_LEN + 1], id[72] = "";
-	struct job job = { .engine = engine, .request = request, .progress = progress };
+	struct build_job job = { .engine = engine, .request = request, .progress = progress };
 	struct gt_error local = { 0 };
-	if (refuse(request, err) < 0)
+	if (check_tags(request, err) < 0)
 		return -1;
 	begin(engine->builds);
 	gt_id_new(fresh);
 	snprintf(job.holder, sizeof job.holder, "build-%.64s", fresh);
 	job.dir = gt_xasprintf("%s/%s", engine->builds->work, fresh);
+	job.secrets = gt_xasprintf("%s/%s", engine->builds->secrets, fresh);
 	job.context = gt_xasprintf("%s/context", job.dir);
 	job.host_config = make_host_config(request);
-	int rc = gt_mkdirs(AT_FDCWD, job.context, 0700, &local);
-	/* what is in it is seen by RUN --mount, whatever user runs there */
-	if (rc == 0 && chmod(job.context, 0755) < 0)
-		rc = gt_fail_errno(&local, errno, "make the directory of the build");
+	int rc = prepare(&job, &local);
 	if (rc == 0)
-		rc = read_context(&job, in_fd, &local);
+		rc = job_read_context(&job, in_fd, &local);
 	if (rc == 0)
 		rc = build(&job, id, &local);
 	if (rc == 0)
 		gt_event(engine, "image", "build", id, json_pack("{s:s}", "name", request->tags.count ? request->tags.items[0] : id));
 	gt_image_release_all(engine->images, job.holder);
-	struct gt_error left = { 0 };
-	if (gt_remove_tree(AT_FDCWD, job.dir, &left) < 0)
-		gt_warn("the directory of a build could not be removed", "path", job.dir, "error", left.message);
+	remove_dir(job.dir);
+	remove_dir(job.secrets);
 	if (rc < 0 && job.told) {
 		tell_failure(&job, &local);
 		rc = 0;
 	}
 	if (rc < 0 && err)
 		*err = local;
-	json_decref(job.host_config);
-	gt_strings_free(&job.ignore);
-	gt_buf_free(&job.dockerfile);
-	free(job.dir);
-	free(job.context);
+	job_free(&job);
 	end(engine->builds);
 	return rc;
+}
+
+int gt_engine_build_session(struct gt_engine *engine, const char *id, int fd, struct gt_error *err)
+{
+	return session_put(&engine->builds->sessions, id, fd, err);
 }

@@ -130,7 +130,7 @@ int gt_build_execute(struct gt_engine *engine, const json_t *host_config, const 
 	int pair[2];
 	if (!body)
 		return gt_fail(err, GT_INVALID, "the command is not UTF-8");
-	if (gt_create_build_step(engine, body, container, err) < 0)
+	if (gt_create_build_step(engine, body, run->secret_env, container, err) < 0)
 		return -1;
 	run->started(run->arg, container);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)

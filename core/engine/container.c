@@ -81,6 +81,9 @@ static void container_free(struct gt_container *ctr)
 	free(ctr->image_name);
 	free(ctr->path);
 	gt_strings_free(&ctr->args);
+	for (size_t i = 0; i < ctr->secret_env.count; i++)
+		explicit_bzero(ctr->secret_env.items[i], strlen(ctr->secret_env.items[i]));
+	gt_strings_free(&ctr->secret_env);
 	free(ctr->bundle);
 	free(ctr->dir);
 	free(ctr->log_path);

@@ -289,8 +289,8 @@ static int check_name(struct gt_engine *engine, const char *name, struct gt_erro
 	return rc;
 }
 
-static int create(struct gt_engine *engine, const char *name, const char *platform, const json_t *body, bool build_step, char id[65],
-		  json_t **warnings, struct gt_error *err)
+static int create(struct gt_engine *engine, const char *name, const char *platform, const json_t *body, bool build_step,
+		  const struct gt_strings *secret_env, char id[65], json_t **warnings, struct gt_error *err)
 {
 	struct gt_image image = { 0 };
 	enum step done = NOTHING;
@@ -306,6 +306,8 @@ static int create(struct gt_engine *engine, const char *name, const char *platfo
 	AUTO_JSON json_t *notes = json_array();
 	ctr->created = gt_now();
 	ctr->build_step = build_step;
+	for (size_t i = 0; secret_env && i < secret_env->count; i++)
+		gt_strings_add(&ctr->secret_env, secret_env->items[i]);
 	LOCKED(&ctr->op);
 	int rc = configure(ctr, platform, body, &image, notes, err);
 	if (rc == 0 && (rc = build(ctr, name, &image, notes, &done, err)) < 0)
@@ -322,11 +324,11 @@ static int create(struct gt_engine *engine, const char *name, const char *platfo
 int gt_container_create(struct gt_engine *engine, const char *name, const char *platform, const json_t *body, char id[65],
 			json_t **warnings, struct gt_error *err)
 {
-	return create(engine, name, platform, body, false, id, warnings, err);
+	return create(engine, name, platform, body, false, NULL, id, warnings, err);
 }
 
-int gt_create_build_step(struct gt_engine *engine, const json_t *body, char id[65], struct gt_error *err)
+int gt_create_build_step(struct gt_engine *engine, const json_t *body, const struct gt_strings *secret_env, char id[65], struct gt_error *err)
 {
 	AUTO_JSON json_t *warnings = NULL;
-	return create(engine, NULL, NULL, body, true, id, &warnings, err);
+	return create(engine, NULL, NULL, body, true, secret_env, id, &warnings, err);
 }

@@ -140,10 +140,12 @@ struct gt_build_request {
 	struct gt_strings tags, cache_from, extra_hosts;
 	const char *dockerfile;         /* its path in the context; NULL: Dockerfile */
 	const char *remote;             /* URL of a context or a Dockerfile, instead of in_fd; NULL */
+	const char *session;            /* id of what gt_engine_build_session() was given; NULL */
 	const char *target, *platform, *network, *cpuset_cpus, *cpuset_mems, *cgroup_parent;    /* NULL: default */
 	json_t *build_args, *labels, *ulimits;  /* borrowed; NULL */
 	json_t *auths;                  /* of registries, as X-Registry-Config has them; NULL */
 	bool quiet, no_cache, pull, squash;
+	bool cache_only;                /* without tags, the result is no image in lists, only in the cache */
 	int64_t memory, memory_swap, cpu_shares, cpu_period, cpu_quota, shm_size;       /* 0: default */
 	bool (*gone)(void *arg);        /* the client hung up: the build ends */
 	void *arg;
@@ -151,6 +153,8 @@ struct gt_build_request {
 /* in_fd: the context as a tar. What goes wrong after the first message is a message too, and 0 is returned. */
 int gt_engine_build(struct gt_engine *engine, const struct gt_build_request *request, int in_fd, struct gt_progress *progress,
 		    struct gt_error *err);
+/* What the client brings along for a build of its: secrets and SSH agents, by the protocol of build_session.h over fd, which is duplicated. */
+int gt_engine_build_session(struct gt_engine *engine, const char *id, int fd, struct gt_error *err);
 /* {"CachesDeleted":[ID], "SpaceReclaimed"}. keep: bytes that may stay. filters: until, id. */
 json_t *gt_engine_build_prune(struct gt_engine *engine, bool all, int64_t keep, const json_t *filters, struct gt_error *err);
 json_t *gt_engine_build_usage(struct gt_engine *engine);        /* Docker's BuildCache */

@@ -126,6 +126,7 @@ struct gt_container {
 	bool stop_requested;                    /* the user stopped it: restart policies keep quiet */
 	bool keep_at_exit;                      /* a restart is under way: AutoRemove waits; under op */
 	bool build_step;                        /* of a build: it goes with it, and with the daemon; fixed after create */
+	struct gt_strings secret_env;           /* of a build's step: for config.json alone, which is in memory; fixed after create */
 	bool starting;                          /* its process is about to run: stored as running already, shown as such once its shim takes signals */
 	bool unsettled;                         /* see gt_container_unsettle() */
 	pid_t pid;
@@ -252,7 +253,8 @@ int gt_container_config_read(struct gt_engine *engine, const json_t *body, struc
 void gt_container_config_merge(struct gt_container_config *config, const struct gt_image_config *image);
 
 /* For a RUN of a build: as gt_container_create(), but the image's volumes and ports are not its, and it does not outlive the daemon. */
-int gt_create_build_step(struct gt_engine *engine, const json_t *body, char id[65], struct gt_error *err);
+/* secret_env: more of its environment, which is stored and shown nowhere; may be NULL. */
+int gt_create_build_step(struct gt_engine *engine, const json_t *body, const struct gt_strings *secret_env, char id[65], struct gt_error *err);
 /* ---- build*.c ---- */
 int gt_builds_open(struct gt_engine *engine, struct gt_error *err);     /* what an earlier life has left of builds is removed */
 void gt_builds_end(struct gt_engine *engine);   /* stops them and waits */

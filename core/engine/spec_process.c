@@ -82,6 +82,8 @@ static json_t *environment(const struct gt_container *ctr)
 	gt_strings_free(&linked);
 	for (size_t i = 0; i < own->count; i++)
 		json_array_append_new(env, json_string(own->items[i]));
+	for (size_t i = 0; i < ctr->secret_env.count; i++)
+		json_array_append_new(env, json_string(ctr->secret_env.items[i]));
 	return env;
 }
 

@@ -14,6 +14,8 @@
  * recipe.c    writes and replays recipes
  * owed.c      what a layer takes from those below, where these are not complete yet; settle
  * copyup.c    fills a volume from an image
+ * squash.c    what an image has beyond another, as one layer
+ * git.c       a commit of a git repository as files
  * copy.c      COPY and ADD of a build: files of a context or an image as a layer's tar, or the digest of it; owner.c, added.c help
  *
  * Nothing here is multi-threaded, and no path is followed out of the job's root.
@@ -111,6 +113,10 @@ int fs_tar_error(struct fs_tar *out, const char *name, struct gt_error *err);
 bool fs_carried(const char *name);
 /* Names in a directory, sorted. Takes no ownership of fd. */
 int fs_list_names(int fd, struct gt_strings *names, struct gt_error *err);
+/* One node, without what is in it unless `recurse`. depth: 0 for a root. */
+int fs_tar_one(struct fs_tar *out, int dirfd, const char *base, const char *name, int depth, bool recurse, struct gt_error *err);
+/* What a layer says of a name that is deleted. */
+int fs_tar_whiteout(struct fs_tar *out, const char *path, struct gt_error *err);
 int fs_job_archive(const json_t *request, json_t *reply, struct gt_error *err);
 int fs_job_export(const json_t *request, json_t *reply, struct gt_error *err);
 int fs_job_diff_tar(const json_t *request, json_t *reply, struct gt_error *err);
@@ -218,6 +224,12 @@ int fs_copy_lower_file(int lower_root, const char *target, int to, const char *p
 
 /* ---- copy.c, with owner.c and added.c ---- */
 int fs_job_copy(const json_t *request, json_t *reply, struct gt_error *err);
+
+/* ---- squash.c ---- */
+int fs_job_squash(const json_t *request, json_t *reply, struct gt_error *err);
+
+/* ---- git.c ---- */
+int fs_job_clone(const json_t *request, json_t *reply, struct gt_error *err);
 
 /* ---- recipe.c ---- */
 struct fs_recipe *fs_recipe_new(int fd);

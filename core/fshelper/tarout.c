@@ -252,8 +252,7 @@ static int put_dir(struct fs_tar *out, int dirfd, const char *base, const char *
 	return hidden || !recurse ? 0 : put_children(out, fd, name, depth, err);
 }
 
-/* One node, without what is in it unless `recurse`. */
-static int put_one(struct fs_tar *out, int dirfd, const char *base, const char *name, int depth, bool recurse,
+int fs_tar_one(struct fs_tar *out, int dirfd, const char *base, const char *name, int depth, bool recurse,
 		   struct gt_error *err)
 {
 	struct statx sx;
@@ -278,7 +277,7 @@ static int put_one(struct fs_tar *out, int dirfd, const char *base, const char *
 
 static int put_node(struct fs_tar *out, int dirfd, const char *base, const char *name, int depth, struct gt_error *err)
 {
-	return put_one(out, dirfd, base, name, depth, true, err);
+	return fs_tar_one(out, dirfd, base, name, depth, true, err);
 }
 
 int fs_job_archive(const json_t *request, json_t *reply, struct gt_error *err)
@@ -320,7 +319,7 @@ int fs_job_export(const json_t *request, json_t *reply, struct gt_error *err)
 }
 
 /* OCI image-spec layer.md: a deleted name is an empty file ".wh.<name>". */
-static int put_whiteout(struct fs_tar *out, const char *path, struct gt_error *err)
+int fs_tar_whiteout(struct fs_tar *out, const char *path, struct gt_error *err)
 {
 	char parent[FS_PATH_MAX];
 	const char *base = fs_split(path, parent);
@@ -355,14 +354,14 @@ static int put_change(struct fs_tar *out, int root, const json_t *change, struct
 	if (clean[0] == '\0')
 		return 0;
 	if (json_integer_value(json_array_get(change, 0)) == GANTRY_DELETED)
-		return put_whiteout(out, clean, err);
+		return fs_tar_whiteout(out, clean, err);
 	char parent[FS_PATH_MAX];
 	const char *base = fs_split(clean, parent);
 	AUTO_CLOSE int dir = gt_openat2(root, parent[0] ? parent : ".", O_PATH | O_DIRECTORY, 0,
 					RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
 	if (dir < 0)
 		return errno == ENOENT || errno == ENOTDIR ? 0 : gt_fail_errno(err, errno, "open directory %s", parent);
-	return put_one(out, dir, base, clean, 1, false, err);
+	return fs_tar_one(out, dir, base, clean, 1, false, err);
 }
 
 int fs_job_diff_tar(const json_t *request, json_t *reply, struct gt_error *err)

@@ -72,12 +72,59 @@ struct layer *layer_of_job(struct gt_images *images, json_t *request, struct lay
 	return layer;
 }
 
-int layer_of_changes(struct gt_images *images, const char *container_layer, int64_t clamp, struct layer *parent, struct layer **top,
-		     struct gt_error *err)
+/* ---- mount points ---- */
+
+static const char *relative(const char *path)
+{
+	while (*path == '/')
+		path++;
+	return path;
+}
+
+/* Where path was added, and nothing that is in it: its index; else -1. */
+static ssize_t added_alone(const json_t *changes, const char *path)
+{
+	ssize_t found = -1;
+	size_t i, len = strlen(path);
+	const json_t *change;
+	json_array_foreach(changes, i, change) {
+		const char *text = json_string_value(json_array_get(change, 1));
+		if (!text || strncmp(relative(text), path, len) != 0)
+			continue;
+		if (relative(text)[len] == '/')
+			return -1;
+		if (!relative(text)[len] && json_integer_value(json_array_get(change, 0)) == GANTRY_ADDED)
+			found = (ssize_t)i;
+	}
+	return found;
+}
+
+/* The point itself, and the directories above it that have nothing else. */
+static void drop_point(json_t *changes, const char *point)
+{
+	AUTO_FREE char *path = gt_xstrdup(relative(point));
+	for (size_t len = strlen(path); len > 0; len = strlen(path)) {
+		if (path[len - 1] == '/') {
+			path[len - 1] = '\0';
+			continue;
+		}
+		ssize_t at = added_alone(changes, path);
+		if (at < 0)
+			return;
+		json_array_remove(changes, (size_t)at);
+		char *slash = strrchr(path, '/');
+		path[slash ? slash - path : 0] = '\0';
+	}
+}
+
+int layer_of_changes(struct gt_images *images, const char *container_layer, int64_t clamp, const struct gt_strings *points, struct layer *parent,
+		     struct layer **top, struct gt_error *err)
 {
 	AUTO_JSON json_t *changes = json_array();
 	if (gt_layer_diff(images->storage, container_layer, collect_change, changes, err) < 0)
 		return -1;
+	for (size_t i = 0; points && i < points->count; i++)
+		drop_point(changes, points->items[i]);
 	if (json_array_size(changes) == 0) {
 		LOCKED(&images->lock);
 		*top = layer_count(images, parent);
@@ -164,7 +211,7 @@ int gt_image_commit(struct gt_images *images, const struct gt_image_commit *how,
 		memcpy(parent_hex, image->hex, sizeof parent_hex);
 		parent = layer_count(images, image->top);
 	}
-	int rc = layer_of_changes(images, how->container_layer, INT64_MAX, parent, &top, err);
+	int rc = layer_of_changes(images, how->container_layer, INT64_MAX, NULL, parent, &top, err);
 	if (rc < 0) {
 		layer_release(images, parent);
 		return gt_context(err, "commit container %.12s", how->container_id ? how->container_id : how->container_layer);

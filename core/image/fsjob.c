@@ -9,8 +9,11 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/spawn.h"
 #include "internal.h"
 
@@ -251,4 +254,61 @@ int gt_fs_context(const char *helper, const char *dir, int in_fd, int64_t max_by
 	json_t *request = json_pack("{s:s, s:s, s:I, s:I}", "job", "context", "dir", dir, "max_bytes", (json_int_t)max_bytes, "max_entries",
 				    (json_int_t)max_entries);
 	return run(helper, request, in_fd, -1, NULL, err);
+}
+
+/* ---- git ---- */
+
+#define CLONE_LIMIT (3600 * GT_SECOND)
+
+struct cloning {
+	const struct gt_fs_clone *how;
+	int pidfd;
+	int64_t until;                  /* monotonic */
+	bool stopped, late;
+};
+
+static void look_at_clone(void *arg)
+{
+	struct cloning *cloning = arg;
+	cloning->stopped |= cloning->how->stop(cloning->how->arg);
+	cloning->late |= gt_monotonic() > cloning->until;
+	if (cloning->stopped || cloning->late)
+		syscall(SYS_pidfd_send_signal, cloning->pidfd, SIGKILL, NULL, 0);
+}
+
+/* The daemon's own, as libcurl takes them. */
+static json_t *proxies(void)
+{
+	static const char *const names[] = { "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY" };
+	json_t *all = json_object();
+	for (size_t i = 0; i < GT_COUNT(names); i++) {
+		const char *value = getenv(names[i]);
+		if (value)
+			json_object_set_new(all, names[i], json_string(value));
+	}
+	return all;
+}
+
+int gt_fs_clone(const char *helper, const struct gt_fs_clone *how, char commit[65], struct gt_error *err)
+{
+	struct fs_job job;
+	AUTO_JSON json_t *reply = NULL;
+	const char *id = "";
+	json_t *request = json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:o}", "job", "clone", "url", how->url, "ref", how->ref, "dir", how->dir,
+				    "keep", how->keep, "max_bytes", (json_int_t)how->max_bytes, "max_entries", (json_int_t)how->max_entries,
+				    "proxies", proxies());
+	if (!request)
+		return gt_fail(err, GT_INVALID, "the URL of the git repository is not UTF-8");
+	if (fs_job_start(&job, helper, request, -1, -1, -1, err) < 0)
+		return -1;
+	struct cloning cloning = { .how = how, .pidfd = job.pidfd, .until = gt_monotonic() + CLONE_LIMIT };
+	int rc = fs_job_finish(&job, &reply, look_at_clone, &cloning, err);
+	if (cloning.stopped)
+		return gt_fail(err, GT_CANCELLED, "%.200s: the build was stopped", how->url);
+	if (cloning.late)
+		return gt_fail(err, GT_TIMEOUT, "%.200s: the repository did not come within an hour", how->url);
+	if (rc < 0 || gt_json_string(reply, "commit", &id, err) < 0)
+		return -1;
+	snprintf(commit, 65, "%s", id);
+	return 0;
 }

@@ -55,3 +55,15 @@ int gt_fs_diff_tar(const struct gt_fsroot *root, const json_t *changes, int out_
 
 /* A build's context: a tar, compressed or not, into the fresh directory dir. */
 int gt_fs_context(const char *helper, const char *dir, int in_fd, int64_t max_bytes, int64_t max_entries, struct gt_error *err);
+
+struct gt_fs_clone {
+	const char *url;                /* http, https or git */
+	const char *ref;                /* a branch, tag, full reference or commit id; "": the remote's HEAD */
+	const char *dir;                /* fresh; the commit's files, with those of submodules, come into it */
+	bool keep;                      /* .git stays */
+	int64_t max_bytes, max_entries;
+	bool (*stop)(void *arg);        /* asked several times a second */
+	void *arg;
+};
+/* A commit of a git repository. commit: its id. GT_NOT_FOUND: the repository does not have it. */
+int gt_fs_clone(const char *helper, const struct gt_fs_clone *how, char commit[65], struct gt_error *err);

@@ -186,11 +186,17 @@ struct gt_image_step {
 	int64_t clamp;                  /* s: latest time of files */
 	char key[65];                   /* what it is made from: found again by it */
 	const char *container_layer;    /* the layer is: the changes of this writable layer, */
+	const struct gt_strings *mount_points;  /* without what was made there to mount on; NULL */
 	const struct gt_copy *copy;     /* or these files, */
 	const char *adopt;              /* or the same as in this image, right above the parent's; */
 };                                      /* none of them: no layer */
 /* Makes an image of one step, held for `holder`. */
 int gt_image_step(struct gt_images *images, const struct gt_image_step *step, const char *holder, char id[72], struct gt_error *err);
+/* An image like `id`, with one layer for all those that it has over image `base` (NULL: all it has); held for `holder`. clamp: as in a step. */
+int gt_image_squash(struct gt_images *images, const char *base, const char *id, int64_t clamp, const char *holder, char squashed[72],
+		    struct gt_error *err);
+/* All files of an image as a tar. */
+struct gt_stream *gt_image_files(struct gt_images *images, const char *name, struct gt_error *err);
 /* Whether there is an image of that key on that parent; it is held for `holder` then. */
 bool gt_image_step_find(struct gt_images *images, const char *parent, const char *key, const char *holder, char id[72]);
 /* The image is the result of a build: no mere step any more. */

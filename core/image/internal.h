@@ -230,10 +230,15 @@ void progress_emit(struct gt_progress *progress, json_t *message);      /* takes
 int strings_index(const struct gt_strings *list, const char *text);     /* -1: not there */
 void strings_remove(struct gt_strings *list, const char *text);
 
+/* ---- step.c ---- */
+/* The view of an image, for requests to gantry-fs; *mount stays NULL for an image without layers. */
+int image_mount(struct gt_images *images, const char *id, json_t **mount, struct gt_error *err);
+
 /* ---- commit.c ---- */
-/* The layer of a writable layer's changes over parent, counted; parent itself (counted once more) where nothing has changed. clamp: no file is later, in s. */
-int layer_of_changes(struct gt_images *images, const char *container_layer, int64_t clamp, struct layer *parent, struct layer **top,
-		     struct gt_error *err);
+/* The layer of a writable layer's changes over parent, counted; parent itself (counted once more) where nothing has changed. clamp: no file is later, in s.
+ * points: where something was mounted; what was made for that alone is left out. May be NULL. */
+int layer_of_changes(struct gt_images *images, const char *container_layer, int64_t clamp, const struct gt_strings *points, struct layer *parent,
+		     struct layer **top, struct gt_error *err);
 /* The layer of the tar that a gantry-fs job writes; request is taken over. */
 struct layer *layer_of_job(struct gt_images *images, json_t *request, struct layer *parent, struct gt_error *err);
 

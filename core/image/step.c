@@ -23,8 +23,7 @@ static json_t *strings_json(const struct gt_strings *list)
 	return array;
 }
 
-/* The view of an image; *mount stays NULL for an image without layers. */
-static int image_mount(struct gt_images *images, const char *id, json_t **mount, struct gt_error *err)
+int image_mount(struct gt_images *images, const char *id, json_t **mount, struct gt_error *err)
 {
 	char top[65] = "";
 	pthread_mutex_lock(&images->lock);
@@ -200,7 +199,7 @@ static int make_layer(struct gt_images *images, const struct gt_image_step *step
 		      struct gt_error *err)
 {
 	if (step->container_layer)
-		return layer_of_changes(images, step->container_layer, step->clamp, parent, top, err);
+		return layer_of_changes(images, step->container_layer, step->clamp, step->mount_points, parent, top, err);
 	if (step->adopt)
 		return adopt_layer(images, step->adopt, parent, top, err);
 	if (step->copy) {

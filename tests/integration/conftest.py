@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
-pytest.register_assert_rewrite("crash", "harness", "registries")
+pytest.register_assert_rewrite("building", "crash", "harness", "registries")
 
 from fake_registry import FakeRegistry, orphans  # noqa: E402
 from harness import IMAGE, Daemon, build_debian_rootfs, require_root  # noqa: E402
@@ -49,6 +49,13 @@ def daemon(shared_daemon):
     shared_daemon.remove_everything()
     leaks = shared_daemon.audit()
     assert not leaks, "left behind: " + "; ".join(leaks)
+
+
+@pytest.fixture
+def builder(daemon):
+    """The module's daemon for builds by the docker CLI's classic builder."""
+    daemon.env["DOCKER_BUILDKIT"] = "0"
+    return daemon
 
 
 @pytest.fixture

@@ -2,39 +2,11 @@
 
 import io
 import os
-import tarfile
 
 import pytest
 
+from building import archive, build, config, idle, serve_files, sh, write
 from harness import BUILD, IMAGE, wait_until
-
-
-@pytest.fixture
-def builder(daemon):
-    daemon.env["DOCKER_BUILDKIT"] = "0"
-    return daemon
-
-
-def write(directory, files):
-    for name, content in files.items():
-        path = directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return directory
-
-
-def build(daemon, directory, dockerfile, *args, tag="test/build:1", check=True, **kw):
-    (directory / "Dockerfile").write_text(dockerfile)
-    return daemon.docker("build", "-t", tag, *args, str(directory), check=check, **kw)
-
-
-def sh(daemon, script, tag="test/build:1"):
-    return daemon.docker("run", "--rm", "--entrypoint", "sh", tag, "-c", script).out
-
-
-def config(daemon, tag="test/build:1"):
-    return daemon.json("GET", f"/images/{tag}/json")["Config"]
-
 
 def test_each_instruction_has_its_effect(builder, tmp_path):
     write(tmp_path, {"a.txt": "aaa", "sub/b": "bbb", "sub/deep/c": "ccc"})
@@ -109,7 +81,9 @@ def test_mistakes_are_told_with_their_line(builder, tmp_path):
         (f"FROM {IMAGE}\nCOPY --frm=a b c\n", "unknown flag: --frm"),
         (f"FROM {IMAGE}\nCOPY missing /x\n", "Dockerfile:2: COPY failed: file not found in build context"),
         (f"FROM {IMAGE}\nRUN <<EOF\nx\n", "unterminated heredoc"),
-        (f"FROM {IMAGE}\nRUN --mount=type=secret,id=a true\n", "type=secret is not supported"),
+        (f"FROM {IMAGE}\nRUN --mount=type=secret,id=a,required=true true\n", "the client has no secret \"a\""),
+        (f"FROM {IMAGE}\nRUN --mount=type=tmpfs,target=/a,id=b true\n", "id belongs to type=cache secret ssh"),
+        (f"FROM {IMAGE}\nRUN --security=insecure true\n", "--security=insecure is not supported"),
         ("FROM no/such/image:1\n", "no/such/image:1"),
     ):
         result = build(builder, tmp_path, text, check=False)
@@ -206,14 +180,18 @@ RUN --network=none ls /sys/class/net > /e
     assert not any(r["Type"] == "exec.cachemount" for r in builder.json("GET", "/system/df")["BuildCache"])
 
 
-def archive(files):
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as tar:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.uid, entry.mode = len(content), 77, 0o640
-            tar.addfile(entry, io.BytesIO(content))
-    return out.getvalue()
+def test_locked_caches_in_opposite_orders_do_not_stand_still(builder, tmp_path):
+    """Several builds at a time, each with two caches for itself alone."""
+    processes = []
+    for i in range(4):
+        mounts = [f"--mount=type=cache,sharing=locked,target=/{name}" for name in ("one", "two")]
+        write(tmp_path, {f"{i}/Dockerfile": f"FROM {IMAGE}\nRUN {' '.join(mounts[::-1] if i % 2 else mounts)} mkdir /one/l && sleep 0.3 && rmdir /one/l # {i}\n"})
+        processes.append(builder.popen("docker", "build", str(tmp_path / str(i))))
+    for process in processes:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, out + err
+    both = f"FROM {IMAGE}\nRUN --mount=type=cache,sharing=locked,id=a,target=/x --mount=type=cache,sharing=locked,id=a,target=/y touch /x/f && test -e /y/f\n"
+    build(builder, tmp_path, both)
 
 
 def test_copies_land_where_docker_puts_them(builder, tmp_path):
@@ -242,13 +220,10 @@ COPY --link t/two.md /linked/
 def test_add_from_a_url_with_its_checksum(builder, tmp_path):
     import hashlib
     write(tmp_path, {"served/file.txt": "from the net\n"})
-    server = builder.popen("/usr/bin/python3", "-m", "http.server", "--bind", "127.0.0.1", "8123", "-d", str(tmp_path / "served"))
-    try:
-        wait_until(lambda: builder.command("/usr/bin/python3", "-c",
-                                           "import socket; socket.create_connection(('127.0.0.1', 8123))", check=False).code == 0)
+    with serve_files(builder, tmp_path / "served"):
         digest = "sha256:" + hashlib.sha256(b"from the net\n").hexdigest()
         url = "http://127.0.0.1:8123/file.txt"
-        build(builder, tmp_path, f"FROM {IMAGE}\nADD --checksum={digest} {url} /got/\n")
+        build(builder, tmp_path, f"FROM {IMAGE}\nARG SUM={digest}\nADD --checksum=$SUM {url} /got/\n")
         assert sh(builder, "cat /got/file.txt; stat -c %a /got/file.txt") == "from the net\n600\n"
         wrong = build(builder, tmp_path, f"FROM {IMAGE}\nADD --checksum=sha256:{'0' * 64} {url} /got/\n", check=False)
         assert wrong.code == 1 and "digest mismatch" in wrong.err
@@ -257,9 +232,6 @@ def test_add_from_a_url_with_its_checksum(builder, tmp_path):
         write(tmp_path, {"served/Dockerfile": f"FROM {IMAGE}\nRUN echo remote > /r\n"})
         builder.docker("build", "-t", "test/remote:1", "http://127.0.0.1:8123/Dockerfile")
         assert sh(builder, "cat /r", "test/remote:1") == "remote\n"
-    finally:
-        server.kill()
-        server.wait()
 
 
 def test_onbuild_runs_where_the_image_is_used(builder, tmp_path):
@@ -329,10 +301,6 @@ def test_gantry_builds(builder, tmp_path):
     assert out.startswith("sha256:") and builder.json("GET", f"/images/{out}/json")["Id"] == out
     failed = builder.gantry("build", "-", stdin=f"FROM {IMAGE}\nRUN exit 5\n", check=False)
     assert failed.code == 5 and "non-zero code: 5" in failed.err, failed
-
-
-def idle(daemon):
-    return not daemon.json("GET", "/containers/json?all=1") and not os.listdir(os.path.join(daemon.root, "builds", "work"))
 
 
 def test_a_client_that_hangs_up_ends_the_build(builder, tmp_path):
