@@ -13,7 +13,7 @@ import time
 import pytest
 
 from crash import STEPS, CrashingDaemon, build_library, step
-from harness import IMAGE, Daemon, wait_until
+from harness import IMAGE, Daemon, run, wait_until
 
 # How many deaths each step is given; all there are with GT_CRASH_ROUNDS=all.
 ROUNDS = 10**6 if os.environ.get("GT_CRASH_ROUNDS") == "all" else int(os.environ.get("GT_CRASH_ROUNDS", "8"))
@@ -304,11 +304,10 @@ def volume(c):
     assert all(v["Labels"] == {"a": "b"} for v in volumes)
 
 
-@step
-def network(c):
+def come_and_go(c, body):
     c.run()
     yield
-    steps = [("POST", "/networks/create", {"Name": "crash"}), ("POST", "/networks/crash/connect", {"Container": "subject"}),
+    steps = [("POST", "/networks/create", {"Name": "crash", **body}), ("POST", "/networks/crash/connect", {"Container": "subject"}),
              ("POST", "/networks/crash/disconnect", {"Container": "subject"}), ("DELETE", "/networks/crash", None)]
     done = 0
     while done < len(steps) and c.ask(*steps[done]):
@@ -319,8 +318,24 @@ def network(c):
     assert bool(there) in [(False, True), (True,), (True,), (True, False), (False,)][done]
     assert connected in [(False,), (False, True), (True, False), (False,), (False,)][done]
     assert c.status() == "running"
+    inside = run("nsenter", "-t", str(c.daemon.inspect("subject")["State"]["Pid"]), "-n", "ip", "-br", "link").out
+    assert connected or "eth1" not in inside
     if connected:
         c.must("POST", "/networks/crash/disconnect", {"Container": "subject"})
+
+
+@step
+def network(c):
+    yield from come_and_go(c, {})
+
+
+@step
+def macvlan_network(c):
+    """On a cable that is the machine's own and stays."""
+    name = c.daemon.name
+    run("ip", "-n", name, "link", "add", "cable0", "type", "veth", "peer", "name", "cable1")
+    run("ip", "-n", name, "link", "set", "cable0", "up")
+    yield from come_and_go(c, {"Driver": "macvlan", "Options": {"parent": "cable0"}})
 
 
 @step
