@@ -1,6 +1,6 @@
 /*
- * endpoint.c - containers' links. One is made from inside the container's namespace, under its final name, on the parent in the host's: so no name in the host's
- * namespace is in its way, nothing is moved, and nothing of it is ever in the host's namespace.
+ * endpoint.c - containers' links. One is made from inside the container's namespace on the parent in the host's: it is there when the system call returns. It is
+ * born with a name that nobody has, since kernels before 6.14 make it in the host's namespace, where an eth0 may be, and move it at once.
  */
 #include "macvlan.h"
 
@@ -24,9 +24,9 @@ static void take_link(void *arg, unsigned index, struct nlmsghdr *answer)
 		link_read(answer, arg);
 }
 
-static void put_macvlan(struct batch *batch, const struct plug *plug, int host_nsid)
+static void put_macvlan(struct batch *batch, const struct plug *plug, const char *name, int host_nsid)
 {
-	put_text(batch, IFLA_IFNAME, plug->end.ifname);
+	put_text(batch, IFLA_IFNAME, name);
 	put_u32(batch, IFLA_GROUP, MARK);
 	put_u32(batch, IFLA_LINK, (uint32_t)plug->parent);
 	put_u32(batch, IFLA_LINK_NETNSID, (uint32_t)host_nsid);
@@ -58,38 +58,43 @@ static bool is_ours(const struct plug *plug, const struct link *link)
 	return link_is_of_endpoint(link) && link->group != MARK && strcmp(link->alias + strlen(ENDPOINT_ALIAS), plug->endpoint_id) == 0;
 }
 
-/* *link: the one that is made, or that a former join made. */
-static int make(struct nl_sock *sock, struct plug *plug, struct link *link, struct gantry_error *err)
+/* Whether a former join made it, then in *link: 1, 0, or -1 with err. */
+static int find_former(struct nl_sock *sock, const struct plug *plug, struct link *link, struct gantry_error *err)
+{
+	int absent = link_find(sock, plug->end.ifname, link, err);
+	if (absent == 0 && !is_ours(plug, link))
+		return gantry_fail(err, GANTRY_E_CONFLICT, "network %s: the container has an interface %s already", plug->network->name, plug->end.ifname);
+	return absent < 0 ? -1 : !absent;
+}
+
+static int make(struct nl_sock *sock, const struct plug *plug, struct link *link, struct gantry_error *err)
 {
 	struct batch batch;
+	char name[IFNAMSIZ];
 	struct ifinfomsg header = { .ifi_family = AF_UNSPEC };
 	int host_nsid;
 	*link = (struct link){ 0 };
+	snprintf(name, sizeof name, LINK_PREFIX "%.12s", plug->endpoint_id);
 	if (namespace_number(sock, plug->self->netns_fd, &host_nsid, err) < 0)
 		return -1;
 	batch_begin(&batch, sock);
 	batch.answer = take_link;
 	batch.arg = link;
 	message(&batch, "create the container's link", RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &header, sizeof header);
-	put_macvlan(&batch, plug, host_nsid);
+	put_macvlan(&batch, plug, name, host_nsid);
 	message(&batch, "look at the container's link", RTM_GETLINK, 0, &header, sizeof header);
-	put_text(&batch, IFLA_IFNAME, plug->end.ifname);
+	put_text(&batch, IFLA_IFNAME, name);
 	put_u32(&batch, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
 	if (batch_run(&batch, err) == 0)
 		return 0;
 	int errnum = batch.count ? batch.errnums[0] : 0;
-	plug->end.again = errnum == EEXIST && is_ours(plug, link);
-	if (plug->end.again)
-		return 0;
-	if (errnum == EEXIST)
-		return gantry_fail(err, GANTRY_E_CONFLICT, "network %s: the container has an interface %s already", plug->network->name, plug->end.ifname);
 	if (errnum == EOPNOTSUPP)
 		return gantry_fail(err, GANTRY_E_UNSUPPORTED, "network %s: this kernel has no macvlan links (CONFIG_MACVLAN, module macvlan)", plug->network->name);
 	return errnum == EINVAL || errnum == EBUSY ? fail_busy(plug, err) : -1;
 }
 
-/* From here on the link says whose it is. A MAC of the user's in passthru mode is the parent's, too, while the link is there. */
-static int name_owner(struct nl_sock *sock, const struct plug *plug, const struct link *link, struct gantry_error *err)
+/* It gets its name and says whose it is. A MAC of the user's in passthru mode is the parent's, too, while the link is there. */
+static int name_link(struct nl_sock *sock, const struct plug *plug, const struct link *link, struct gantry_error *err)
 {
 	struct batch batch;
 	char alias[sizeof ENDPOINT_ALIAS + ID_LEN];
@@ -97,6 +102,7 @@ static int name_owner(struct nl_sock *sock, const struct plug *plug, const struc
 	snprintf(alias, sizeof alias, ENDPOINT_ALIAS "%s", plug->endpoint_id);
 	batch_begin(&batch, sock);
 	message(&batch, "set up the container's link", RTM_SETLINK, 0, &header, sizeof header);
+	put_text(&batch, IFLA_IFNAME, plug->end.ifname);
 	put_text(&batch, IFLA_IFALIAS, alias);
 	put_u32(&batch, IFLA_GROUP, 0);
 	if (plug->network->mode == MACVLAN_MODE_PASSTHRU && plug->end.mac_given)
@@ -104,9 +110,9 @@ static int name_owner(struct nl_sock *sock, const struct plug *plug, const struc
 	return batch_run(&batch, err);
 }
 
-static int set_up(struct nl_sock *sock, struct plug *plug, struct link *link, struct gantry_error *err)
+static int set_up(struct nl_sock *sock, struct plug *plug, const struct link *link, struct gantry_error *err)
 {
-	if (!plug->end.again && name_owner(sock, plug, link, err) < 0)
+	if (!plug->end.again && name_link(sock, plug, link, err) < 0)
 		return -1;
 	if (!plug->end.mac_given && plug->network->mode == MACVLAN_MODE_PASSTHRU)
 		memcpy(plug->end.mac, link->mac, sizeof plug->end.mac);
@@ -132,12 +138,13 @@ static int plug_there(void *arg)
 	struct nl_sock *sock = netlink_open(NETLINK_ROUTE, visit->err);
 	if (!sock)
 		return -1;
-	plug->end.again = false;
-	int rc = make(sock, plug, &link, visit->err);
+	int former = find_former(sock, plug, &link, visit->err);
+	int rc = former < 0 || (!former && make(sock, plug, &link, visit->err) < 0) ? -1 : 0;
+	plug->end.again = former > 0;
 	if (rc == 0) {
 		rc = set_up(sock, plug, &link, visit->err);
 		/* A link that a former join made, and that carries traffic perhaps, stays. */
-		if (rc < 0 && !plug->end.again)
+		if (rc < 0 && !former)
 			link_delete(sock, link.ifindex, &ignored);
 	}
 	nl_socket_free(sock);

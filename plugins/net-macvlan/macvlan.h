@@ -15,7 +15,7 @@
  *   alias ENDPOINT_ALIAS<endpoint's id>     containers' links, in their namespaces
  *   group MARK                              any of these, not finished
  *
- * A container's link is nowhere in the host's namespace: it is made in the container's. The kernel's number of that namespace (nsid), which does not keep it alive,
+ * A container's link is nowhere in the host's namespace: it is made for the container's. The kernel's number of that namespace (nsid), which does not keep it alive,
  * is how it is found there again.
  */
 #pragma once
@@ -29,6 +29,7 @@
 #include "common/later.h"
 
 #define PARENT_PREFIX "gtm"
+#define LINK_PREFIX "gtm"               /* of a container's link until it gets its name */
 #define PARENT_ALIAS "gantry macvlan parent"
 #define ENDPOINT_ALIAS "gantry endpoint "
 #define MARK 0x67746d76u                /* a link's group while its alias is not set: a kill in between is seen */

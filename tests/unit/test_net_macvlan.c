@@ -307,7 +307,8 @@ static void a_parent_must_be_ethernet_and_carry_the_mtu(void **state)
 	struct bridge_network network = { .letter = 'a', .options = { "parent", "eth0", "com.docker.network.driver.mtu", "1501" } };
 	assert_fails(network_make(driver, &network, &err), err, GT_INVALID,
 		     "driver macvlan: network na: an MTU of 1501 is more than its parent eth0 carries, which is 1500");
-	free(shell_in(NULL, "ip tuntap add tun0 mode tun"));
+	if (try_in(NULL, "ip tuntap add tun0 mode tun") != 0)
+		skip(); /* no tun here */
 	network = (struct bridge_network){ .letter = 'a', .options = { "parent", "tun0" } };
 	assert_fails(network_make(driver, &network, &err), err, GT_INVALID,
 		     "driver macvlan: network na: tun0 is no Ethernet interface, so it cannot carry macvlan links");
