@@ -147,8 +147,10 @@ void gt_timers_free(struct gt_engine *engine)
 	struct gt_timers *timers = engine->timers;
 	if (!timers)
 		return;
-	for (size_t i = 0; i < timers->count; i++)
-		timers->heap[i].fn(timers->heap[i].arg);
+	while (timers->count) {
+		struct timer due = take_at(timers, timers->count - 1); /* first out: it is not to be cancelled by its own function */
+		due.fn(due.arg);
+	}
 	free(timers->heap);
 	pthread_mutex_destroy(&timers->lock);
 	pthread_cond_destroy(&timers->changed);

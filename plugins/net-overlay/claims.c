@@ -53,11 +53,12 @@ int claim_make(const struct overlay *self, const char *network_id, const struct 
 	key_network(self, network_id, claim->network);
 	key_endpoint(self, network_id, member->id, claim->endpoint);
 	mac_format(member->mac, mac);
-	add_key(self, claim, network_id, "mac", mac);
 	if (member->ipv4.family)
 		add_key(self, claim, network_id, "ip", member->ipv4.text);
 	if (member->ipv6.family)
 		add_key(self, claim, network_id, "ip", member->ipv6.text);
+	/* Last: it mostly goes with the address, which is then what is told to be taken. */
+	add_key(self, claim, network_id, "mac", mac);
 	return 0;
 }
 
