@@ -65,6 +65,7 @@ struct gt_build_options {
 	const char *text;
 	size_t text_len;
 	const char *context_dir;        /* what was sent; an empty directory where nothing was */
+	const char *digests;            /* path of digests of its files (gt_fs_context); NULL */
 	const struct gt_strings *ignore;        /* .dockerignore */
 	const char *work_dir;           /* empty; the caller removes it */
 	const char *cache_dir;          /* of RUN --mount=type=cache; lasting */

@@ -189,6 +189,7 @@ int mount_files(struct run *run, const struct mount *mount, struct gt_copy *copy
 		gt_copy_add_source(copy, NULL, id);
 	gt_copy_add_item(copy, source, mount->from ? 1 : 0);
 	copy->ignore = run->build->options->ignore;
+	copy->known = run->build->options->digests;
 	copy->dest = gt_xstrdup("/");
 	copy->dest_is_dir = true;
 	copy->uid = copy->gid = -1;

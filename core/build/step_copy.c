@@ -272,6 +272,7 @@ static int copy_files(struct run *run, struct gt_copy *copy, const struct gt_str
 	const char *word = keyword_name(run->item->keyword), *parent = run->image[0] ? run->image : NULL;
 	set_times(run, copy);
 	copy->ignore = run->build->options->ignore;
+	copy->known = run->build->options->digests;
 	if (gt_image_copy_digest(run->build->images, parent, copy, digest, &count, err) < 0)
 		return gt_context(err, "%s failed", word);
 	const char *what = copy->items.count > 1 ? "multi" : count > 1 ? "dir" : "file";

@@ -2,6 +2,7 @@
  * build.c - POST /build: a context becomes an image, by core/build, for which the engine runs containers and fetches what is elsewhere.
  *
  *   <root>/builds/work/<id>/    one build: context/, and what it makes on the way; removed at its end, and at start-up what a crash has left
+ *   <root>/builds/trash/<id>/   one that is over, until its files are gone
  *   <root>/builds/cache/        of RUN --mount=type=cache; lasting
  *   <run>/builds/<id>/          its secrets and sockets, while a command uses them
  *
@@ -25,10 +26,12 @@ int gt_builds_open(struct gt_engine *engine, struct gt_error *err)
 	pthread_cond_init(&builds->ended, NULL);
 	builds->work = gt_xasprintf("%s/builds/work", config->root);
 	builds->cache = gt_xasprintf("%s/builds/cache", config->root);
+	builds->trash = gt_xasprintf("%s/builds/trash", config->root);
 	builds->secrets = gt_xasprintf("%s/builds", config->run);
 	sessions_init(&builds->sessions);
 	if (gt_remove_tree(AT_FDCWD, builds->work, err) < 0 || gt_mkdirs(AT_FDCWD, builds->work, 0700, err) < 0 ||
-	    gt_mkdirs(AT_FDCWD, builds->cache, 0700, err) < 0 || gt_remove_tree(AT_FDCWD, builds->secrets, err) < 0 ||
+	    gt_mkdirs(AT_FDCWD, builds->cache, 0700, err) < 0 || gt_remove_tree(AT_FDCWD, builds->trash, err) < 0 ||
+	    gt_mkdirs(AT_FDCWD, builds->trash, 0700, err) < 0 || gt_remove_tree(AT_FDCWD, builds->secrets, err) < 0 ||
 	    gt_mkdirs(AT_FDCWD, builds->secrets, 0700, err) < 0)
 		return gt_context(err, "the directory of builds");
 	return 0;
@@ -54,6 +57,7 @@ void gt_builds_close(struct gt_engine *engine)
 	pthread_mutex_destroy(&builds->lock);
 	sessions_free(&builds->sessions);
 	free(builds->secrets);
+	free(builds->trash);
 	free(builds->work);
 	free(builds->cache);
 	free(builds);
@@ -215,6 +219,7 @@ static int build(struct build_job *job, char id[72], struct gt_error *err)
 		.text = job->dockerfile.data ? job->dockerfile.data : "",
 		.text_len = job->dockerfile.len,
 		.context_dir = job->context,
+		.digests = job->digests,
 		.ignore = &job->ignore,
 		.work_dir = work,
 		.cache_dir = job->engine->builds->cache,
@@ -285,6 +290,23 @@ static void remove_dir(const char *path)
 		gt_warn("the directory of a build could not be removed", "path", path, "error", err.message);
 }
 
+static void empty_trash(void *arg)
+{
+	AUTO_FREE char *path = arg;
+	remove_dir(path);
+}
+
+/* The client does not wait until thousands of files are gone. */
+static void discard(struct gt_engine *engine, const char *path)
+{
+	const char *name = strrchr(path, '/') + 1;
+	AUTO_FREE char *trash = gt_xasprintf("%s/%s", engine->builds->trash, name);
+	if (rename(path, trash) == 0)
+		gt_work(engine, empty_trash, take(trash));
+	else
+		remove_dir(path);
+}
+
 static void job_free(struct build_job *job)
 {
 	session_close(job->session);
@@ -293,6 +315,7 @@ static void job_free(struct build_job *job)
 	gt_buf_free(&job->dockerfile);
 	free(job->dir);
 	free(job->context);
+	free(job->digests);
 	free(job->secrets);
 }
 
@@ -319,7 +342,7 @@ int gt_engine_build(struct gt_engine *engine, const struct gt_build_request *req
 	if (rc == 0)
 		gt_event(engine, "image", "build", id, json_pack("{s:s}", "name", request->tags.count ? request->tags.items[0] : id));
 	gt_image_release_all(engine->images, job.holder);
-	remove_dir(job.dir);
+	discard(engine, job.dir);
 	remove_dir(job.secrets);
 	if (rc < 0 && job.told) {
 		tell_failure(&job, &local);

@@ -31,8 +31,13 @@ static bool is_archive(int fd)
 
 static int unpack_context(struct build_job *job, int fd, struct gt_error *err)
 {
-	if (gt_fs_context(job->engine->fs_helper, job->context, fd, MAX_CONTEXT, MAX_CONTEXT_ENTRIES, err) < 0)
+	AUTO_FREE char *path = gt_xasprintf("%s/digests", job->dir);
+	AUTO_CLOSE int digests = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (digests < 0)
+		return gt_fail_errno(err, errno, "make a file of the build");
+	if (gt_fs_context(job->engine->fs_helper, job->context, fd, digests, MAX_CONTEXT, MAX_CONTEXT_ENTRIES, err) < 0)
 		return gt_context(err, "the build context");
+	job->digests = take(path);
 	return 0;
 }
 

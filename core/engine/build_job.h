@@ -17,7 +17,7 @@
 #define MAX_FETCH (1ll << 36)
 
 struct gt_builds {
-	char *work, *cache, *secrets;   /* directories */
+	char *work, *cache, *secrets, *trash;   /* directories */
 	pthread_mutex_t lock;
 	pthread_cond_t ended;
 	size_t running;                 /* under lock */
@@ -33,6 +33,7 @@ struct build_job {
 	char holder[80];                /* "build-<id>" */
 	char *dir;                      /* of its files */
 	char *context;                  /* where the context is, below dir */
+	char *digests;                  /* file, of what is in the context; NULL where none were taken */
 	char *secrets;                  /* of its secrets, below /run */
 	struct build_session *session;  /* NULL: the client brings nothing along */
 	struct gt_strings ignore;

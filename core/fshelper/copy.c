@@ -62,6 +62,29 @@ int copy_header(struct copier *copier, const char *path, struct gt_error *err)
 	return 0;
 }
 
+static int hash_content(struct copier *copier, const char *path, int fd, int64_t size, struct gt_error *err)
+{
+	const struct fs_digest *known = copy_known(copier, fd, size);
+	struct sha256_ctx state;
+	uint8_t raw[SHA256_DIGEST_SIZE];
+	if (known) {
+		copy_hash(copier, known->sha256, sizeof known->sha256);
+		return 0;
+	}
+	sha256_init(&state);
+	for (ssize_t n; size > 0; size -= n) {
+		n = gt_read_full(fd, copier->out.buffer, size < (int64_t)HASH_ROOM ? (size_t)size : HASH_ROOM);
+		if (n < 0)
+			return gt_fail_errno(err, errno, "read %.200s", path);
+		if (n == 0)
+			return gt_fail(err, GT_CONFLICT, "%.200s shrank while it was read", path);
+		sha256_update(&state, (size_t)n, (const uint8_t *)copier->out.buffer);
+	}
+	sha256_digest(&state, sizeof raw, raw);
+	copy_hash(copier, raw, sizeof raw);
+	return 0;
+}
+
 int copy_emit(struct copier *copier, const char *path, int fd, struct gt_error *err)
 {
 	int64_t size = archive_entry_size(copier->out.entry);
@@ -69,17 +92,7 @@ int copy_emit(struct copier *copier, const char *path, int fd, struct gt_error *
 		return -1;
 	if (fd < 0 || size == 0)
 		return 0;
-	if (!copier->hash)
-		return fs_tar_content(&copier->out, fd, size, path, err);
-	for (ssize_t n; size > 0; size -= n) {
-		n = gt_read_full(fd, copier->out.buffer, size < (int64_t)HASH_ROOM ? (size_t)size : HASH_ROOM);
-		if (n < 0)
-			return gt_fail_errno(err, errno, "read %.200s", path);
-		if (n == 0)
-			return gt_fail(err, GT_CONFLICT, "%.200s shrank while it was read", path);
-		copy_hash(copier, copier->out.buffer, (size_t)n);
-	}
-	return 0;
+	return copier->hash ? hash_content(copier, path, fd, size, err) : fs_tar_content(&copier->out, fd, size, path, err);
 }
 
 /* Owner and mode as the instruction wants them. */
@@ -486,6 +499,14 @@ static int place_target(struct copier *copier, const char *dest, bool link, stru
 	return 0;
 }
 
+static int read_known(const json_t *request, struct copier *copier, struct gt_error *err)
+{
+	const char *path = "";
+	if (gt_json_string(request, "known", &path, err) < 0)
+		return -1;
+	return copier->hash ? copy_known_read(copier, path, err) : 0;
+}
+
 static int read_request(const json_t *request, struct copier *copier, const char **chown, const char **dest, bool *link, struct gt_error *err)
 {
 	if (gt_json_string(request, "chown", chown, err) < 0 || gt_json_string(request, "chmod", &copier->chmod, err) < 0 ||
@@ -511,7 +532,7 @@ static int prepare(const json_t *request, struct copier *copier, struct gt_error
 	copier->now = copier->now < clamp ? copier->now : clamp;
 	if (copier->chmod[0] && fs_mode_apply(copier->chmod, &mode, false, err) < 0)
 		return -1;
-	if (fs_private_namespace(err) < 0 || open_sources(request, copier, err) < 0 ||
+	if (read_known(request, copier, err) < 0 || fs_private_namespace(err) < 0 || open_sources(request, copier, err) < 0 ||
 	    open_root(json_object_get(request, "lower"), &copier->lower, err) < 0 || fs_drop_privileges(false, err) < 0)
 		return -1;
 	copier->owner_given = chown[0] != '\0';
@@ -552,6 +573,7 @@ int fs_job_copy(const json_t *request, json_t *reply, struct gt_error *err)
 	if (copier.out.archive)
 		fs_tar_free(&copier.out);
 	gt_map_free(&copier.made);
+	gt_buf_free(&copier.known);
 	ignore_free(&copier.exclude);
 	ignore_free(&copier.ignored);
 	free(copier.dest);

@@ -14,6 +14,7 @@ struct copier {
 	int sources[COPY_MAX_SOURCES];  /* roots of files; -1: none */
 	int source;                     /* the one in use; not owned */
 	bool ignoring;                  /* .dockerignore speaks of it */
+	struct gt_buf known;            /* struct fs_digest of files of source 0, by inode */
 	int lower;                      /* root of the image that the layer comes on; -1: from scratch, or not looked at (--link) */
 	bool hash;                      /* the digest of the layer, instead of its tar */
 	struct sha256_ctx digest;
@@ -44,6 +45,11 @@ void copy_hash(struct copier *copier, const void *bytes, size_t len);
 int copy_header(struct copier *copier, const char *path, struct gt_error *err);
 /* 1: path is a directory of the image already; 0: it is not there; -1: something else is. */
 int copy_look(struct copier *copier, const char *path, struct gt_error *err);
+
+/* known.c: digests that were taken as the context came. */
+int copy_known_read(struct copier *copier, const char *path, struct gt_error *err);
+/* NULL: the file has to be read. */
+const struct fs_digest *copy_known(const struct copier *copier, int fd, int64_t size);
 
 /* added.c: where the file is a tar, compressed or not, its entries go below copier->dest: 1. Else 0, and the file is at its start again. */
 int copy_archive(struct copier *copier, int fd, struct gt_error *err);

@@ -124,6 +124,12 @@ int fs_job_diff_tar(const json_t *request, json_t *reply, struct gt_error *err);
 /* ---- sink.c ---- */
 struct fs_recipe;
 
+/* What a file's content is, known since it was written. Two records of one inode: the first file is gone, and neither counts. */
+struct fs_digest {
+	uint64_t ino, size;
+	uint8_t sha256[32];
+};
+
 struct fs_dir_slot {
 	char *path;
 	int fd;
@@ -149,6 +155,7 @@ struct fs_sink {
 	bool early;                     /* there are layers below, but they are not complete: what is needed of them is owed */
 	int lower_root;                 /* -1: not mounted yet */
 	struct fs_recipe *recipe;       /* NULL: none is kept */
+	struct gt_buf *digests;         /* struct fs_digest of each file, where its bytes came in one run; NULL: none are taken */
 	int64_t max_bytes, max_entries;
 
 	int64_t bytes, entries;

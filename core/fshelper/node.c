@@ -3,6 +3,7 @@
  * needs. A name that is taken is cleared only after the first attempt has failed.
  */
 #include <errno.h>
+#include <nettle/sha2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,17 +158,34 @@ static int count_bytes(struct fs_sink *sink, int64_t len, struct gt_error *err)
 	return 0;
 }
 
+static void keep_digest(struct fs_sink *sink, struct sha256_ctx *state, int64_t size, int fd)
+{
+	struct fs_digest digest = { .size = (uint64_t)size };
+	struct stat st;
+	if (fstat(fd, &st) < 0)
+		return;
+	digest.ino = st.st_ino;
+	sha256_digest(state, sizeof digest.sha256, digest.sha256);
+	gt_buf_add(sink->digests, &digest, sizeof digest);
+}
+
 static int fill_file(struct fs_sink *sink, struct archive *archive, struct fs_entry *item, int fd, struct gt_error *err)
 {
 	const void *block;
 	size_t len;
 	int64_t offset, end = 0;
 	int rc;
+	bool whole = sink->digests != NULL;
+	struct sha256_ctx state;
+	sha256_init(&state);
 	while ((rc = archive_read_data_block(archive, &block, &len, &offset)) == ARCHIVE_OK || rc == ARCHIVE_WARN) {
 		if (offset < end || count_bytes(sink, offset - end + (int64_t)len, err) < 0)
 			return offset < end ? read_error(archive, item->path, err) : -1;
 		if (write_at(fd, block, len, offset) < 0)
 			return gt_fail_errno(err, errno, "write %.200s", item->path);
+		whole &= offset == end;
+		if (whole)
+			sha256_update(&state, len, block);
 		end = offset + (int64_t)len;
 	}
 	if (rc != ARCHIVE_EOF)
@@ -177,6 +195,8 @@ static int fill_file(struct fs_sink *sink, struct archive *archive, struct fs_en
 		return -1;
 	if (size > end && ftruncate(fd, size) < 0)
 		return gt_fail_errno(err, errno, "write %.200s: a sparse file of %lld bytes", item->path, (long long)size);
+	if (whole && size <= end)
+		keep_digest(sink, &state, end, fd);
 	return 0;
 }
 

@@ -447,16 +447,21 @@ int fs_job_context(const json_t *request, json_t *reply, struct gt_error *err)
 {
 	const char *dir = "";
 	struct fs_sink sink;
+	AUTO_BUF struct gt_buf digests = { 0 };
+	bool wanted = false;
 	fs_sink_init(&sink);
 	if (gt_json_string(request, "dir", &dir, err) < 0 || gt_json_int(request, "max_bytes", &sink.max_bytes, err) < 0 ||
-	    gt_json_int(request, "max_entries", &sink.max_entries, err) < 0)
+	    gt_json_int(request, "max_entries", &sink.max_entries, err) < 0 || gt_json_bool(request, "digests", &wanted, err) < 0)
 		return -1;
 	sink.root = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (sink.root < 0)
 		return gt_fail_sys(err, GT_INTERNAL, errno, "open the context's directory %s", dir);
+	sink.digests = wanted ? &digests : NULL;
 	int rc = fs_drop_privileges(false, err);
 	if (rc == 0)
 		rc = fs_read_tar(&sink, true, err);
+	if (rc == 0 && wanted && gt_write_full(FS_RECIPE, digests.data, digests.len) < 0)
+		rc = gt_fail_errno(err, errno, "write the digests of the context");
 	json_object_set_new(reply, "size", json_integer(sink.bytes));
 	fs_sink_free(&sink);
 	return rc;

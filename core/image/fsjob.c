@@ -249,11 +249,14 @@ int gt_fs_diff_tar(const struct gt_fsroot *root, const json_t *changes, int out_
 	return run(root->helper, request, -1, out_fd, NULL, err);
 }
 
-int gt_fs_context(const char *helper, const char *dir, int in_fd, int64_t max_bytes, int64_t max_entries, struct gt_error *err)
+int gt_fs_context(const char *helper, const char *dir, int in_fd, int digests_fd, int64_t max_bytes, int64_t max_entries, struct gt_error *err)
 {
-	json_t *request = json_pack("{s:s, s:s, s:I, s:I}", "job", "context", "dir", dir, "max_bytes", (json_int_t)max_bytes, "max_entries",
-				    (json_int_t)max_entries);
-	return run(helper, request, in_fd, -1, NULL, err);
+	struct fs_job job;
+	json_t *request = json_pack("{s:s, s:s, s:I, s:I, s:b}", "job", "context", "dir", dir, "max_bytes", (json_int_t)max_bytes, "max_entries",
+				    (json_int_t)max_entries, "digests", digests_fd >= 0);
+	if (fs_job_start(&job, helper, request, in_fd, -1, digests_fd, err) < 0)
+		return -1;
+	return fs_job_finish(&job, NULL, NULL, NULL, err);
 }
 
 /* ---- git ---- */

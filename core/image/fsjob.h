@@ -53,8 +53,8 @@ int gt_fs_unpack(const char *helper, const struct gantry_layer_dir *dir, int in_
 /* changes: [[kind, path], ...] of gt_layer_diff, in order; the root shows the container's view. Writes an OCI layer tar (with .wh. files). */
 int gt_fs_diff_tar(const struct gt_fsroot *root, const json_t *changes, int out_fd, struct gt_error *err);
 
-/* A build's context: a tar, compressed or not, into the fresh directory dir. */
-int gt_fs_context(const char *helper, const char *dir, int in_fd, int64_t max_bytes, int64_t max_entries, struct gt_error *err);
+/* A build's context: a tar, compressed or not, into the fresh directory dir. digests_fd: gets digests of its files, for struct gt_copy; -1: none. */
+int gt_fs_context(const char *helper, const char *dir, int in_fd, int digests_fd, int64_t max_bytes, int64_t max_entries, struct gt_error *err);
 
 struct gt_fs_clone {
 	const char *url;                /* http, https or git */

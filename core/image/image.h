@@ -165,6 +165,7 @@ struct gt_copy {
 	int64_t uid, gid;               /* where chown is NULL; -1: the source's */
 	struct gt_strings exclude;
 	const struct gt_strings *ignore;        /* .dockerignore, for sources[0]; may be NULL */
+	const char *known;              /* path of digests of files of sources[0] (gt_fs_context); NULL */
 	int64_t now, clamp;             /* s: time of directories that are made; latest of all files */
 };
 void gt_copy_free(struct gt_copy *copy);

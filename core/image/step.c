@@ -105,10 +105,10 @@ static json_t *copy_request(struct gt_images *images, const char *parent, const 
 		json_decref(items);
 		return NULL;
 	}
-	json_t *request = json_pack("{s:s, s:O, s:O*, s:o, s:s, s:b, s:b, s:b, s:b, s:b, s:s*, s:s*, s:I, s:I, s:I, s:I, s:o, s:o}", "job", "copy",
+	json_t *request = json_pack("{s:s, s:O, s:O*, s:o, s:s, s:b, s:b, s:b, s:b, s:b, s:s*, s:s*, s:s*, s:I, s:I, s:I, s:I, s:o, s:o}", "job", "copy",
 				    "sources", sources, "lower", lower, "items", items, "dest", copy->dest, "dest_is_dir", copy->dest_is_dir,
 				    "hash", hash, "parents", copy->parents, "unpack", copy->unpack, "link", copy->link, "chown", copy->chown,
-				    "chmod", copy->chmod, "uid", (json_int_t)copy->uid, "gid", (json_int_t)copy->gid, "now",
+				    "chmod", copy->chmod, "known", copy->known, "uid", (json_int_t)copy->uid, "gid", (json_int_t)copy->gid, "now",
 				    (json_int_t)copy->now, "clamp", (json_int_t)copy->clamp, "exclude", strings_json(&copy->exclude), "ignore",
 				    strings_json(copy->ignore));
 	return request ? request : gt_fail_null(err, GT_INVALID, "a path of the instruction is not UTF-8");
@@ -145,7 +145,7 @@ int gt_image_copy_out(struct gt_images *images, const struct gt_copy *copy, cons
 	if (fs_job_start(&job, images->helper, request, -1, to, -1, err) < 0)
 		return -1;
 	close(take_fd(to));
-	int rc = gt_fs_context(images->helper, dir, from, INT64_MAX, INT64_MAX, err);
+	int rc = gt_fs_context(images->helper, dir, from, -1, INT64_MAX, INT64_MAX, err);
 	close(take_fd(from));
 	if (fs_job_finish(&job, NULL, NULL, NULL, &reader) < 0 && (rc == 0 || reader.kind != GT_CANCELLED)) {
 		if (err)
