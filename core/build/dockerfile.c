@@ -108,7 +108,8 @@ static int take_directive(struct parser *parser, size_t which, const char *value
 		return gt_fail(err, GT_INVALID, "invalid escape token '%.20s' does not match ` or \\", value);
 	if (which == 1)
 		parser->file->escape = *value;
-	/* check: no lints are run, so that there is none to skip and none that fails a build */
+	if (which == 2)
+		parser->file->check = gt_xstrdup(value);
 	return 0;
 }
 
@@ -119,6 +120,8 @@ static int read_directives(struct parser *parser, struct gt_error *err)
 	struct dockerfile *file = parser->file;
 	for (size_t i = 0; i < file->line_count; i++) {
 		const char *p = skip_blanks(file->lines[i]);
+		if (i == 0 && strncmp(p, "#!", 2) == 0)
+			continue; /* a file that executes itself */
 		if (*p != '#')
 			return 0;
 		p = skip_blanks(p + 1);
@@ -152,6 +155,12 @@ static ssize_t continued(const char *line, char escape)
 	return (ssize_t)len - 1;
 }
 
+static void note_empty(struct dockerfile *file, int line)
+{
+	file->empty_lines = gt_xrealloc(file->empty_lines, (file->empty_count + 1) * sizeof *file->empty_lines);
+	file->empty_lines[file->empty_count++] = line;
+}
+
 /* Joins the lines of one instruction; parser->at moves behind it. Comments between them are dropped, and empty lines with a warning. */
 static int join_lines(struct parser *parser, struct gt_buf *out, struct gt_error *err)
 {
@@ -165,7 +174,7 @@ static int join_lines(struct parser *parser, struct gt_buf *out, struct gt_error
 			continue;
 		if (more && *skip_blanks(line) == '\0') {
 			if (!warned)
-				gt_strings_add(&file->warnings, "Empty continuation lines will become errors in a future release");
+				note_empty(file, (int)parser->at);
 			warned = true;
 			continue;
 		}
@@ -382,6 +391,8 @@ void dockerfile_free(struct dockerfile *file)
 	free(file->items);
 	free(file->lines);
 	free(file->name);
+	free(file->check);
+	free(file->empty_lines);
 	gt_strings_free(&file->warnings);
 	*file = (struct dockerfile){ 0 };
 }

@@ -50,7 +50,10 @@ struct dockerfile {
 	char escape;
 	struct instruction *items;
 	size_t count;
-	struct gt_strings warnings;
+	char *check;                    /* of the directive; NULL */
+	struct gt_strings warnings;     /* of dockerfile_lint() */
+	int *empty_lines;               /* inside continued instructions */
+	size_t empty_count;
 	char **lines;                   /* of the text, for messages */
 	size_t line_count;
 };

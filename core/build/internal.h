@@ -2,6 +2,7 @@
  * internal.h - private to core/build.
  *
  * dockerfile*.c   the parser
+ * checks.c        warnings about a Dockerfile that works
  * plan.c          stages, what each needs, which of them are built
  * scope.c         ARG and ENV: what variables stand for
  * build.c         the threads that build stages, and how they end
@@ -80,6 +81,10 @@ int arg_apply(const struct gt_build_options *options, const struct gt_scope *sco
 	      struct vars *args, struct gt_error *err);
 /* The value of NAME in "from=NAME,..." of a mount; NULL. The caller's. */
 char *mount_option(const char *mount, const char *name);
+
+/* ---- checks.c ---- */
+/* Adds to file->warnings; fails where the Dockerfile or the build asks for that. */
+int dockerfile_lint(const struct gt_build_options *options, struct dockerfile *file, struct gt_error *err);
 
 /* ---- output.c ---- */
 

@@ -40,6 +40,7 @@ static int set_platforms(const struct gt_build_options *options, struct vars *gl
 	vars_set(global, "TARGETOS", os);
 	vars_set(global, "TARGETARCH", architecture);
 	vars_set(global, "TARGETVARIANT", variant);
+	vars_set(global, "TARGETSTAGE", options->target && options->target[0] ? options->target : "default");
 	return 0;
 }
 
@@ -170,17 +171,16 @@ static int find_target(const struct gt_build_options *options, struct plan *plan
 
 static void take_args(struct plan *plan, const struct instruction *item)
 {
-	static const char *const always[] = { "SOURCE_DATE_EPOCH", "BUILDKIT_INLINE_CACHE" };
 	for (const char *p = gt_skip_space(item->args); *p; p = gt_skip_space(p + strcspn(p, " \t"))) {
 		AUTO_FREE char *name = gt_xstrndup(p, strcspn(p, "= \t"));
 		json_object_del(plan->unused_args, name);
 	}
-	for (size_t i = 0; i < GT_COUNT(always); i++)
-		json_object_del(plan->unused_args, always[i]);
 }
 
 static void note_unused_args(const struct gt_build_options *options, struct plan *plan)
 {
+	static const char *const always[] = { "SOURCE_DATE_EPOCH", "BUILDKIT_INLINE_CACHE", "BUILDKIT_CACHE_MOUNT_NS", "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
+					      "BUILDKIT_DOCKERFILE_CHECK" };
 	const char *name;
 	json_t *value;
 	plan->unused_args = json_object();
@@ -188,6 +188,8 @@ static void note_unused_args(const struct gt_build_options *options, struct plan
 		if (!arg_is_proxy(name))
 			json_object_set(plan->unused_args, name, value);
 	}
+	for (size_t i = 0; i < GT_COUNT(always); i++)
+		json_object_del(plan->unused_args, always[i]);
 	for (size_t i = 0; i < plan->file.count; i++) {
 		if (plan->file.items[i].keyword == KW_ARG)
 			take_args(plan, &plan->file.items[i]);
@@ -201,7 +203,7 @@ int plan_make(const struct gt_build_options *options, struct plan *plan, struct 
 	*plan = (struct plan){ 0 };
 	if (dockerfile_parse(options->dockerfile, options->text, options->text_len, &plan->file, err) < 0)
 		return -1;
-	if (set_platforms(options, &plan->global, err) < 0 || read_stages(options, plan, err) < 0 || find_target(options, plan, err) < 0) {
+	if (dockerfile_lint(options, &plan->file, err) < 0 || set_platforms(options, &plan->global, err) < 0 || read_stages(options, plan, err) < 0 || find_target(options, plan, err) < 0) {
 		plan_free(plan);
 		return -1;
 	}

@@ -46,6 +46,12 @@ static int check_platform(const char *name, const char *platform, const struct g
 			      name, platform, image->os, image->architecture);
 }
 
+/* Whether the image here is one of the wished platform. */
+static bool is_platform(const char *platform, const struct gt_image *image)
+{
+	return check_platform("", platform, image, NULL) == 0;
+}
+
 int find_or_pull(struct run *run, const char *name, const char *platform, bool always, struct gt_image *image, struct gt_error *err)
 {
 	struct build *build = run->build;
@@ -59,7 +65,7 @@ int find_or_pull(struct run *run, const char *name, const char *platform, bool a
 			*err = absent;
 		return -1;
 	}
-	if (!here || (always && !by_id)) {
+	if (!here || (!by_id && (always || !is_platform(platform, image)))) {
 		gt_image_free(image);
 		if (build->host->pull(build->host->arg, name, platform, &pull.base, err) < 0 ||
 		    gt_image_find(build->images, name, image, err) < 0)
@@ -81,7 +87,8 @@ int resolve_from(struct run *run, const char *name, char id[72], struct gt_error
 		snprintf(id, 72, "%s", plan->stages[stage].image);
 		return id[0] ? 0 : gt_fail(err, GT_INVALID, "stage \"%.60s\" has no files", name);
 	}
-	int rc = find_or_pull(run, name, NULL, false, &image, err);
+	const struct gt_build_options *options = run->build->options;
+	int rc = find_or_pull(run, name, options->platform, options->pull, &image, err);
 	if (rc == 0)
 		memcpy(id, image.id, 72);
 	gt_image_free(&image);

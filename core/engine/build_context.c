@@ -147,7 +147,8 @@ static void read_ignore(struct build_job *job, const char *dockerfile)
 	AUTO_FREE char *own = gt_xasprintf("%s.dockerignore", dockerfile);
 	if (read_context_file(job, own, 1 << 20, &text, NULL) < 0 && read_context_file(job, ".dockerignore", 1 << 20, &text, NULL) < 0)
 		return;
-	for (char *rest = text.data, *line; (line = strsep(&rest, "\n")) != NULL;) {
+	bool mark = text.len >= 3 && memcmp(text.data, "\xef\xbb\xbf", 3) == 0;
+	for (char *rest = text.data ? text.data + 3 * mark : NULL, *line; (line = strsep(&rest, "\n")) != NULL;) {
 		if (*line && *line != '#')
 			gt_strings_add(&job->ignore, line);
 	}

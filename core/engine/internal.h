@@ -22,6 +22,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "base/signals.h"
 #include "engine/container_config.h"
 #include "engine/engine.h"
 
@@ -219,8 +220,6 @@ void gt_attach_waiting_drop(struct gt_container *ctr);
 int gt_detach_keys_parse(const char *text, struct gt_buf *keys, struct gt_error *err);
 void gt_execs_drop(struct gt_container *ctr);           /* exec.c: at exit (all have ended) */
 int gt_reconcile(struct gt_engine *engine, struct gt_error *err);
-/* "TERM", "SIGTERM", "15" -> number; GT_INVALID "Invalid signal: X". */
-int gt_signal_parse(const char *text, int *signo, struct gt_error *err);
 
 /* ---- events.c ---- */
 /* Emits an event; attributes (stolen, may be NULL) is the Actor's. Does not block. type: "container", "image", "network", "volume", "daemon", "plugin". */

@@ -352,6 +352,32 @@ static int copy_match(struct copier *copier, const char *item, const char *match
 	return copy_file(copier, dir, real_name, &sx, to, err);
 }
 
+static int match_below(struct copier *copier, const char *at, const char *rest, struct gt_strings *found, struct gt_error *err);
+
+static int add_match(struct gt_strings *found, const char *path, struct gt_error *err)
+{
+	gt_strings_add(found, path);
+	return found->count <= MAX_MATCHES ? 0 : gt_fail(err, GT_TOO_LARGE, "the pattern matches more than %d files", MAX_MATCHES);
+}
+
+/* "**" of --parents: no directory, or any number of them. rest: the pattern with it; next: what follows. */
+static int match_depths(struct copier *copier, int dir, const char *at, const char *rest, const char *next, const struct gt_strings *names,
+			struct gt_strings *found, struct gt_error *err)
+{
+	int rc = next[0] ? match_below(copier, at, next, found, err) : 0;
+	for (size_t i = 0; rc == 0 && i < names->count; i++) {
+		struct stat st;
+		AUTO_FREE char *child = gt_xasprintf("%s%s%s", at, at[0] ? "/" : "", names->items[i]);
+		if (fstatat(dir, names->items[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		if (S_ISDIR(st.st_mode))
+			rc = match_below(copier, child, rest, found, err);
+		else if (!next[0])
+			rc = add_match(found, child, err);
+	}
+	return rc;
+}
+
 /* Names below `at` (cleaned) that match the rest of a pattern, in order. */
 static int match_below(struct copier *copier, const char *at, const char *rest, struct gt_strings *found, struct gt_error *err)
 {
@@ -363,16 +389,14 @@ static int match_below(struct copier *copier, const char *at, const char *rest, 
 	if (dir < 0)
 		return errno == ENOENT || errno == ENOTDIR ? 0 : gt_fail_errno(err, errno, "open directory %.200s", at);
 	int rc = fs_list_names(dir, &names, err);
-	for (size_t i = 0; rc == 0 && i < names.count; i++) {
+	bool depths = copier->parents && strcmp(part, "**") == 0;
+	if (rc == 0 && depths)
+		rc = match_depths(copier, dir, at, rest, next, &names, found, err);
+	for (size_t i = 0; rc == 0 && !depths && i < names.count; i++) {
 		if (fnmatch(part, names.items[i], FNM_PATHNAME) != 0)
 			continue;
 		AUTO_FREE char *child = gt_xasprintf("%s%s%s", at, at[0] ? "/" : "", names.items[i]);
-		if (next[0])
-			rc = match_below(copier, child, next, found, err);
-		else
-			gt_strings_add(found, child);
-		if (rc == 0 && found->count > MAX_MATCHES)
-			rc = gt_fail(err, GT_TOO_LARGE, "the pattern matches more than %d files", MAX_MATCHES);
+		rc = next[0] ? match_below(copier, child, next, found, err) : add_match(found, child, err);
 	}
 	gt_strings_free(&names);
 	return rc;

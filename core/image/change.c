@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/signals.h"
 #include "internal.h"
 #include "image/words.h"
 
@@ -245,8 +246,9 @@ static int change_workdir(struct gt_image_config *config, const struct gt_scope 
 static int change_stopsignal(struct gt_image_config *config, const struct gt_scope *scope, const char *text, struct gt_error *err)
 {
 	AUTO_FREE char *value = gt_words_value(scope, text, err);
-	if (!value)
-		return -1;
+	int signo;
+	if (!value || gt_signal_parse(value, &signo, err) < 0)
+		return value ? gt_context(err, "STOPSIGNAL") : -1;
 	set_string(&config->stop_signal, value);
 	return 0;
 }

@@ -1,12 +1,11 @@
-/*
- * signal.c - signals by name or number, as users write them.
- */
+#include "base/signals.h"
+
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "engine/internal.h"
+#include "base/auto.h"
 
 /* Second names of signals that the C library calls by their first. */
 static const struct {
