@@ -158,7 +158,7 @@ static int prepare_join(struct bridge *self, const struct gantry_endpoint *endpo
 static int bridge_join(void *driver, const struct gantry_call *call, struct gantry_endpoint *endpoint, int netns_fd, struct gantry_error *err)
 {
 	struct bridge *self = driver;
-	struct network network;
+	struct network network = { 0 };
 	struct veth veth = { .host = self->host };
 	(void)call;
 	pthread_mutex_lock(&self->lock);

@@ -183,8 +183,8 @@ static int plug_in(struct macvlan *self, const struct gantry_call *call, struct 
 static int macvlan_join(void *driver, const struct gantry_call *call, struct gantry_endpoint *endpoint, int netns_fd, struct gantry_error *err)
 {
 	struct macvlan *self = driver;
-	struct network network;
-	struct link parent;
+	struct network network = { 0 };
+	struct link parent = { 0 };
 	struct plug plug;
 	bool known = false;
 	pthread_mutex_lock(&self->lock);
