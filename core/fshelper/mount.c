@@ -2,7 +2,7 @@
  * mount.c - performs a driver's mount description (struct gantry_mount) as a detached mount, in this process's private mount namespace.
  *
  * "bind" clones a tree with open_tree(2); any other type goes through fsopen(2)/fsconfig(2)/fsmount(2). An overlay's lowerdir list is passed layer by
- * layer ("lowerdir+", Linux 6.5); older kernels get the list in one piece, by fsconfig where it is short, else by mount(2).
+ * layer where the kernel takes them so (base/overlay.h), else in one piece, by fsconfig where it is short, else by mount(2).
  */
 #include <errno.h>
 #include <linux/mount.h>
@@ -17,6 +17,7 @@ int mount(const char *source, const char *target, const char *type, unsigned lon
 #define MS_PRIVATE_ (1ul << 18)
 
 #include "base/json.h"
+#include "base/overlay.h"
 #include "fs.h"
 
 struct request {
@@ -166,36 +167,17 @@ static int add_lower_dirs(int context, const char *list)
 	}
 }
 
-/* For kernels that take a long list by mount(2) alone: mounts over the first lower directory, which is as good a place as any in a private
- * namespace. */
+/* For kernels that take a long list by mount(2) alone. */
 static int mount_classic(const struct request *how, struct gt_error *err)
 {
-	AUTO_BUF struct gt_buf data = { 0 };
-	AUTO_FREE char *place = NULL;
-	for (size_t i = 0; i < how->options.count; i++) {
-		const char *option = how->options.items[i];
-		gt_buf_printf(&data, "%s%s", i ? "," : "", option);
-		if (strncmp(option, "lowerdir=", 9) == 0)
-			place = gt_xstrndup(option + 9, strcspn(option + 9, ":"));
-	}
-	if (!place)
-		return gt_fail(err, GT_INVALID, "mount overlay: there is no lowerdir");
-	if (data.len >= 4096)
-		return gt_fail(err, GT_UNSUPPORTED,
-			       "mount overlay: %zu bytes of options need Linux 6.5 or newer (older kernels take 4095)", data.len);
-	if (mount(how->source, place, how->type, 0, data.data) < 0)
-		return gt_fail_sys(err, GT_INTERNAL, errno, "mount overlay on %s", place);
-	AUTO_CLOSE int fd = (int)syscall(SYS_open_tree, AT_FDCWD, place, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	if (fd < 0)
-		return gt_fail_sys(err, GT_INTERNAL, errno, "open the overlay on %s", place);
-	if (set_attributes(fd, how, err) < 0)
-		return -1;
-	return take_fd(fd);
+	AUTO_CLOSE int fd = gt_overlay_mount_classic(&how->options, err);
+	return fd < 0 || set_attributes(fd, how, err) < 0 ? -1 : take_fd(fd);
 }
 
 /* Returns 1 where the options do not fit this way. */
 static int configure(int context, const struct request *how, struct gt_error *err)
 {
+	bool overlay = strcmp(how->type, "overlay") == 0, one_by_one = overlay && gt_overlay_checks_options();
 	if (set_string(context, "source", how->source) < 0)
 		return explain(context, how, errno, "source", err);
 	for (size_t i = 0; i < how->options.count; i++) {
@@ -206,11 +188,11 @@ static int configure(int context, const struct request *how, struct gt_error *er
 			rc = (int)syscall(SYS_fsconfig, context, FSCONFIG_SET_FLAG, key, NULL, 0);
 		} else {
 			*value++ = '\0';
-			bool lower = strcmp(how->type, "overlay") == 0 && strcmp(key, "lowerdir") == 0;
-			rc = lower ? add_lower_dirs(context, value) : set_string(context, key, value);
-			if (rc > 0 && strlen(value) > 255)
+			bool lower = overlay && strcmp(key, "lowerdir") == 0;
+			rc = lower && one_by_one ? add_lower_dirs(context, value) : lower;
+			if (rc > 0 && strlen(value) > GT_OVERLAY_LIST_MAX)
 				return 1;
-			if (rc > 0)
+			if (rc > 0 || !lower)
 				rc = set_string(context, key, value);
 		}
 		if (rc < 0)

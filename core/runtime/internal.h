@@ -78,6 +78,8 @@ const struct spec_namespace *spec_namespace(const struct spec *spec, int flag);
 /* ---- mount.c ---- */
 /* Performs a mount without a place: a detached mount's fd, or -1. userns: for id-mapped ones, -1: none. */
 int mount_detached(const struct spec_mount *mount, int userns, bool idmap_layers, struct gt_error *err);
+/* Of a namespace that is the caller's own: what is mounted in it from here on is not seen outside. */
+int mounts_keep_from_host(struct gt_error *err);
 /* Whether a mount needs the host's view (a path outside), so that it is performed before pivot_root. */
 bool mount_needs_host(const struct spec_mount *mount);
 /* In jail: the place for a mount, made where it is missing; an O_PATH fd. */

@@ -2,7 +2,7 @@
  * mount.c - one OCI mount as a detached mount (fsopen, open_tree), and the place it goes to, found in jail.
  *
  * Nothing is mounted by a path string: sources are opened once, destinations are O_PATH descriptors found by openat2 below the container's root, so a
- * symbolic link in an image leads nowhere else. Overlay: layers one by one ("lowerdir+", Linux 6.5); older kernels get the list in one piece.
+ * symbolic link in an image leads nowhere else. Overlay: layers one by one where the kernel takes them so (base/overlay.h), else in one piece.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "base/overlay.h"
 #include "runtime/internal.h"
 
 #define MS_REC_ 16384ul
@@ -177,6 +178,7 @@ static const char *option_value(const struct gt_strings *data, const char *name)
 	return NULL;
 }
 
+/* Returns 1 where a list of layers does not fit this way. */
 static int set_option(int context, const struct spec_mount *mount, const char *option, int userns, struct gt_error *err)
 {
 	AUTO_FREE char *key = gt_xstrdup(option);
@@ -186,11 +188,11 @@ static int set_option(int context, const struct spec_mount *mount, const char *o
 	*value++ = '\0';
 	if (strcmp(mount->type, "overlay") == 0) {
 		if (strcmp(key, "lowerdir") == 0) {
-			int rc = add_lower_dirs(context, value, userns, err);
+			int rc = userns >= 0 || gt_overlay_checks_options() ? add_lower_dirs(context, value, userns, err) : 1;
 			if (rc <= 0)
 				return rc;
-			if (strlen(value) > 255)
-				return gt_fail(err, GT_UNSUPPORTED, "an image of so many layers needs Linux 6.5 or newer");
+			if (strlen(value) > GT_OVERLAY_LIST_MAX)
+				return 1;
 		} else if (userns >= 0 && (strcmp(key, "upperdir") == 0 || strcmp(key, "workdir") == 0)) {
 			const char *work = option_value(&mount->data, "workdir");
 			return key[0] == 'u' && work ? set_mapped_pair(context, value, work, userns, err) : 0;
@@ -199,7 +201,21 @@ static int set_option(int context, const struct spec_mount *mount, const char *o
 	return set_string(context, key, value) < 0 ? explain(context, mount, errno, key, err) : 0;
 }
 
-static int new_file_system(const struct spec_mount *mount, int userns, struct gt_error *err)
+/* A long list of layers, on an older kernel. */
+static int classic_overlay(const struct spec_mount *mount, bool own_namespace, struct gt_error *err)
+{
+	if (!own_namespace)
+		return gt_fail(err, GT_UNSUPPORTED, "an image of so many layers in a user namespace needs Linux 6.8 or newer");
+	if (mounts_keep_from_host(err) < 0)
+		return -1;
+	AUTO_CLOSE int fd = gt_overlay_mount_classic(&mount->data, err);
+	if (fd >= 0 && mount->attr_set && sys_mount_setattr(fd, "", 0, mount->attr_set, 0, 0, -1) < 0)
+		return gt_fail_sys(err, GT_INTERNAL, errno, "set the flags of the mount on %s", mount->destination);
+	return fd < 0 ? -1 : take_fd(fd);
+}
+
+/* own_namespace: the caller's mount namespace is not the host's. */
+static int new_file_system(const struct spec_mount *mount, int userns, bool own_namespace, struct gt_error *err)
 {
 	AUTO_CLOSE int context = (int)syscall(SYS_fsopen, mount->type, FSOPEN_CLOEXEC);
 	if (context < 0)
@@ -207,8 +223,9 @@ static int new_file_system(const struct spec_mount *mount, int userns, struct gt
 	if (mount->source[0] && set_string(context, "source", mount->source) < 0)
 		return explain(context, mount, errno, "source", err);
 	for (size_t i = 0; i < mount->data.count; i++) {
-		if (set_option(context, mount, mount->data.items[i], userns, err) < 0)
-			return -1;
+		int rc = set_option(context, mount, mount->data.items[i], userns, err);
+		if (rc != 0)
+			return rc < 0 ? -1 : classic_overlay(mount, own_namespace, err);
 	}
 	if (syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return explain(context, mount, errno, "create", err);
@@ -261,7 +278,7 @@ static int below_mount(int whole, const struct spec_mount *mount, struct gt_erro
 
 int mount_detached(const struct spec_mount *mount, int userns, bool idmap_layers, struct gt_error *err)
 {
-	AUTO_CLOSE int fd = mount->bind ? bind_source(mount, err) : new_file_system(mount, idmap_layers ? userns : -1, err);
+	AUTO_CLOSE int fd = mount->bind ? bind_source(mount, err) : new_file_system(mount, idmap_layers ? userns : -1, userns < 0, err);
 	if (fd >= 0 && !mount->bind && mount->subpath)
 		fd = below_mount(take_fd(fd), mount, err);
 	if (fd < 0 || set_attributes(fd, mount, userns, err) < 0)

@@ -148,11 +148,18 @@ void prepared_release(const struct spec *spec, struct prepared *prepared)
 
 /* ---- the pivot ---- */
 
+int mounts_keep_from_host(struct gt_error *err)
+{
+	if (mount(NULL, "/", NULL, MS_REC_ | MS_SLAVE_, NULL) == 0)
+		return 0;
+	return errno == EINVAL ? gt_fail(err, GT_INTERNAL, "the root directory is no mount point (chroot?): a container cannot be given another") :
+				 gt_fail_sys(err, GT_INTERNAL, errno, "keep mounts from the host");
+}
+
 static int pivot(int mount_fd, int place, struct gt_error *err)
 {
-	if (mount(NULL, "/", NULL, MS_REC_ | MS_SLAVE_, NULL) < 0)
-		return errno == EINVAL ? gt_fail(err, GT_INTERNAL, "the root directory is no mount point (chroot?): a container cannot be given another") :
-					 gt_fail_sys(err, GT_INTERNAL, errno, "keep mounts from the host");
+	if (mounts_keep_from_host(err) < 0)
+		return -1;
 	if (mount_attach(mount_fd, place, "rootfs", err) < 0)
 		return -1;
 	if (fchdir(mount_fd) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)

@@ -13,6 +13,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/overlay.h"
 #include "image_fixture.h"
 
 /* A scratch directory with lower/, upper/, work/, volume/, and an overlay of them. */
@@ -537,6 +538,49 @@ static void jobs_leave_no_mount_and_no_descriptor(void **state)
 	assert_int_equal(open_fds(), fds);
 }
 
+/* In a namespace of a child's own, as the callers have one. */
+static void an_overlay_by_mount_is_detached_and_leaves_its_place(void **state)
+{
+	struct place *place = *state;
+	put(place, "lower/a", "one", 0644);
+	put(place, "lower2/b", "two", 0644);
+	pid_t pid = fork();
+	if (pid == 0) {
+		struct gt_error err = { 0 };
+		struct gt_strings options = { 0 };
+		AUTO_FREE char *lower = gt_xasprintf("lowerdir=%s/lower:%s/lower2", place->dir, place->dir);
+		AUTO_FREE char *upper = gt_xasprintf("upperdir=%s/upper", place->dir), *work = gt_xasprintf("workdir=%s/work", place->dir);
+		gt_strings_add(&options, upper);
+		gt_strings_add(&options, lower);
+		gt_strings_add(&options, work);
+		if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+			_exit(1);
+		int fd = gt_overlay_mount_classic(&options, &err);
+		if (fd < 0)
+			_exit(2);
+		bool both = faccessat(fd, "a", F_OK, 0) == 0 && faccessat(fd, "b", F_OK, 0) == 0;
+		bool left = faccessat(place->fd, "lower/b", F_OK, 0) == 0;
+		AUTO_FREE char *through = gt_xasprintf("%s/lower/b", place->dir);
+		left = left || access(through, F_OK) == 0;
+		_exit(both && !left ? 0 : 3);
+	}
+	int status;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static void options_that_fill_a_page_are_refused(void **state)
+{
+	struct gt_error err = { 0 };
+	struct gt_strings options = { 0 };
+	AUTO_FREE char *long_one = gt_xasprintf("lowerdir=/%04200d", 0);
+	(void)state;
+	gt_strings_add(&options, long_one);
+	assert_int_equal(gt_overlay_mount_classic(&options, &err), -1);
+	assert_int_equal(err.kind, GT_UNSUPPORTED);
+	gt_strings_free(&options);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -551,6 +595,8 @@ int main(void)
 		T(an_empty_volume_is_filled_from_the_image),
 		T(changes_become_a_layer),
 		T(a_running_containers_own_mounts_are_seen),
+		T(an_overlay_by_mount_is_detached_and_leaves_its_place),
+		T(options_that_fill_a_page_are_refused),
 		T(owners_are_those_of_the_containers_user_namespace),
 		T(a_missing_helper_is_told),
 		T(jobs_leave_no_mount_and_no_descriptor),
