@@ -71,7 +71,7 @@ $(BUILD)/obj/core/engine/seccomp.o: core/engine/seccomp-default.json
 # libarchive is linked in: of the shared one's libraries (libxml2, ICU, libstdc++) nothing is needed, and they cost 2 MB of memory.
 ARCHIVE_LIBS := -Wl,-Bstatic -larchive -Wl,-Bdynamic -lz -lbz2 -llzma -lzstd
 DAEMON_LIBS := -lmicrohttpd -lwslay -lgnutls -lnettle -lcurl -lseccomp -linih -lisal -lnftnl -lmnl -lresolv -ljansson -Wl,-Bstatic -lyaml -Wl,-Bdynamic $(ARCHIVE_LIBS) -ldl -lpthread
-PROGRAMS := $(addprefix $(BUILD)/bin/,gantryd gantry) $(addprefix $(BUILD)/libexec/,gantry-shim gantry-init gantry-fs)
+PROGRAMS := $(addprefix $(BUILD)/bin/,gantryd gantry) $(addprefix $(BUILD)/libexec/,gantry-shim gantry-init gantry-fs gantry-plugin-check)
 link = @mkdir -p $(@D); echo "  LD      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS)
 DAEMON_PARTS := $(call archive,api) $(call archive,engine) $(call archive,dns) $(call archive,build) $(call archive,image) \
 	$(call archive,driver) $(call archive,shimclient) $(call archive,runtime) $(call archive,store) \
@@ -88,6 +88,8 @@ $(BUILD)/libexec/gantry-shim: $(call objects,core/shim/main.c) $(call archive,sh
 $(BUILD)/libexec/gantry-init: ALL_CFLAGS := $(filter-out -fsanitize=% -fno-sanitize-recover=% -DGT_SANITIZED=1,$(ALL_CFLAGS))
 $(BUILD)/libexec/gantry-init: $(call objects,$(call src_of,init))
 	$(link) -static -o $@ $^
+$(BUILD)/libexec/gantry-plugin-check: $(call objects,$(call src_of,kit)) $(call archive,driver) $(call archive,config) $(call archive,base)
+	$(link) -pie -Wl,--gc-sections -o $@ $^ -linih -ljansson -luuid -ldl -lpthread
 $(BUILD)/libexec/gantry-fs: $(call objects,core/fshelper/main.c) $(call archive,fshelper) $(call archive,base)
 	$(link) -pie -o $@ $^ -Wl,--gc-sections $(ARCHIVE_LIBS) -lnettle -lcap -ljansson -lpthread
 
@@ -123,7 +125,13 @@ $(BUILD)/share/busybox.tar: $(BUILD)/tools/mkembedded /bin/busybox
 $(BUILD)/tools/mkembedded: $(call objects,scripts/mkembedded.c) $(call archive,base)
 	$(link) -pie -Wl,--gc-sections -o $@ $^ $(ARCHIVE_LIBS) -lnettle -ljansson
 
-all: $(PROGRAMS) $(PLUGIN_FILES) $(BUILD)/share/busybox.tar
+# ---- what `gantry plugin new` writes ----
+TEMPLATES := $(wildcard sdk/template/*/*)
+$(BUILD)/share/template/%: sdk/template/%
+	@mkdir -p $(@D)
+	@cp $< $@
+
+all: $(PROGRAMS) $(PLUGIN_FILES) $(BUILD)/share/busybox.tar $(TEMPLATES:sdk/%=$(BUILD)/share/%)
 
 # ---- tests ----
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
@@ -171,9 +179,11 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBEXEC)/plugins $(DESTDIR)$(SHARE) $(DESTDIR)$(PREFIX)/include/gantry \
 		$(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/gantry/conf.d
 	install -m 755 $(BUILD)/bin/gantryd $(BUILD)/bin/gantry $(DESTDIR)$(PREFIX)/bin/
-	install -m 755 $(BUILD)/libexec/gantry-shim $(BUILD)/libexec/gantry-init $(BUILD)/libexec/gantry-fs $(DESTDIR)$(LIBEXEC)/
+	install -m 755 $(BUILD)/libexec/gantry-shim $(BUILD)/libexec/gantry-init $(BUILD)/libexec/gantry-fs \
+		$(BUILD)/libexec/gantry-plugin-check $(DESTDIR)$(LIBEXEC)/
 	install -m 644 $(PLUGIN_FILES) $(DESTDIR)$(LIBEXEC)/plugins/
 	install -m 644 $(BUILD)/share/busybox.tar $(DESTDIR)$(SHARE)/
+	for file in $(TEMPLATES:sdk/%=%); do install -D -m 644 sdk/$$file $(DESTDIR)$(SHARE)/$$file || exit 1; done
 	install -m 644 sdk/gantry/*.h $(DESTDIR)$(PREFIX)/include/gantry/
 	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' sdk/gantry-sdk.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/gantry-sdk.pc
 	sed 's|@BINDIR@|$(PREFIX)/bin|g' scripts/gantryd.service.in >$(DESTDIR)$(UNITDIR)/gantryd.service

@@ -12,7 +12,9 @@ other_function command_images, command_rmi, command_tag, command_history, comman
 other_function command_pull, command_push, command_save, command_load, command_import, command_build, command_builder_prune;
 other_function command_login, command_logout, command_search;
 other_function command_info, command_version, command_events, command_df, command_system_prune;
+other_function command_plugin_check;
 other_function command_plugin_ls;
+other_function command_plugin_new;
 other_function command_completion, command_man;
 
 /* build.c: prunes the build cache; also a step of system prune. *answer may be NULL where the daemon has none. */

@@ -1,5 +1,5 @@
 /*
- * system.c - info, version, events, df, system prune, plugin ls.
+ * system.c - info, version, events, df, system prune.
  */
 #include <stdint.h>
 #include <string.h>
@@ -267,37 +267,6 @@ int command_events(struct cli *cli, struct args *args, struct gt_error *err)
 			return gt_fail(err, GT_TOO_LARGE, "an event is larger than 4 MiB");
 	}
 	return got < 0 ? -1 : 0;
-}
-
-/* ---- plugins ---- */
-
-static char *plugin_id_text(const struct row *row) { return short_id(js(row->item, "Id"), row->list->no_trunc); }
-static char *plugin_name_text(const struct row *row) { return gt_xstrdup(js(row->item, "Name")); }
-static char *plugin_enabled_text(const struct row *row) { return gt_xstrdup(jb(row->item, "Enabled") ? "true" : "false"); }
-static char *plugin_reference_text(const struct row *row) { return gt_xstrdup(js(row->item, "PluginReference")); }
-
-static char *plugin_description_text(const struct row *row)
-{
-	return ellipsis(js(jo(row->item, "Config"), "Description"), row->list->no_trunc ? INT64_MAX : 45);
-}
-
-static const struct column plugin_columns[] = {
-	{ "Description", "DESCRIPTION", plugin_description_text }, { "Enabled", "ENABLED", plugin_enabled_text },
-	{ "ID", "ID", plugin_id_text }, { "Name", "NAME", plugin_name_text },
-	{ "PluginReference", "PLUGIN REFERENCE", plugin_reference_text }, { NULL, NULL, NULL },
-};
-
-int command_plugin_ls(struct cli *cli, struct args *args, struct gt_error *err)
-{
-	struct list list = { .columns = plugin_columns,
-			     .table = "{{.ID}}\t{{.Name}}\t{{.Description}}\t{{.Enabled}}",
-			     .quiet = "{{.ID}}",
-			     .no_trunc = arg_bool(args, "no-trunc") };
-	AUTO_BUF struct gt_buf path = { 0 };
-	url_path(&path, "/plugins");
-	url_filters(&path, arg_list(args, "filter"));
-	AUTO_JSON json_t *plugins = api_get(cli, path.data, err);
-	return plugins ? list_print(&list, arg_string(args, "format"), arg_bool(args, "quiet"), plugins, err) : -1;
 }
 
 /* ---- prune ---- */

@@ -227,6 +227,7 @@ class CrashingDaemon:
         function = STEPS[name]
         total = self.once(function, MANY)
         # What still goes, in its own time, of the containers of this first round is not missed later.
+        self.await_shims(1)
         self.clean = {name for name in self.look() if "/trash/" not in name and not (name.startswith("link gtv") and name[5:] not in self.links)}
         points = range(1, total + 1)
         if total > rounds:

@@ -172,6 +172,7 @@ def test_refusals_come_before_the_upgrade(daemon):
 def test_attach_through_a_websocket(daemon):
     create(daemon, *SAYS, OpenStdin=True, StdinOnce=True)
     start(daemon)
+    wait_until(lambda: len(daemon.api("GET", "/containers/c1/logs?stdout=1&stderr=1").body) == 2 * 8 + len(b"out\nerr\n"), what="both lines in the log")
     with WebSocket(daemon) as socket_:
         status, headers = socket_.open(f"/v1.50/containers/c1/attach/ws?{ALL}&logs=1")
         assert status == 101 and headers["upgrade"].lower() == "websocket"
