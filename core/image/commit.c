@@ -138,7 +138,7 @@ int layer_of_changes(struct gt_images *images, const char *container_layer, int6
 static char *join(const struct gt_strings *words)
 {
 	struct gt_buf out = { 0 };
-	for (size_t i = 0; i < words->count; i++)
+	for (size_t i = 0; words && i < words->count; i++)
 		gt_buf_printf(&out, "%s%s", i ? " " : "", words->items[i]);
 	return gt_buf_take(&out);
 }

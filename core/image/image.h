@@ -132,7 +132,7 @@ struct gt_image_commit {
 	const char *parent;             /* image id */
 	const char *container_layer;    /* writable layer id in the storage driver */
 	const char *container_id;
-	const struct gt_strings *command;       /* what the container ran: history tells it */
+	const struct gt_strings *command;       /* what the container ran, for the history; NULL: unknown */
 	const char *author, *message, *repo, *tag;      /* NULL: none */
 	struct gt_image_config config;  /* borrowed */
 };
