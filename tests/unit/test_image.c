@@ -538,8 +538,13 @@ static void commit_makes_a_layer_of_the_changes(void **state)
 				     "rm -r bin; mkdir bin; echo only >bin/only");
 	struct gt_image_commit how = { .parent = id, .container_layer = container, .container_id = container, .author = "me",
 				       .message = "msg", .repo = "committed", .tag = "1" };
+	struct gt_strings command = { 0 };
 	gt_strings_add(&how.config.cmd, "/bin/only");
+	gt_strings_add(&command, "make");
+	gt_strings_add(&command, "only");
+	how.command = &command;
 	assert_ok(gt_image_commit(fixture->images, &how, made, &err), err);
+	gt_strings_free(&command);
 	gt_json_release(gt_image_config_fields, &how.config);
 	assert_ok(gt_image_find(fixture->images, "committed:1", &image, &err), err);
 	assert_int_equal(image.diff_ids.count, 3);
@@ -560,7 +565,7 @@ static void commit_makes_a_layer_of_the_changes(void **state)
 	AUTO_JSON json_t *history = gt_image_history(fixture->images, "committed:1", &err);
 	assert_int_equal(json_array_size(history), 5);
 	assert_string_equal(text_at(json_array_get(history, 0), "Id"), made);
-	assert_string_equal(text_at(json_array_get(history, 0), "CreatedBy"), "/bin/only");
+	assert_string_equal(text_at(json_array_get(history, 0), "CreatedBy"), "make only");
 	assert_string_equal(text_at(json_array_get(history, 1), "Id") + 7, id);
 	assert_string_equal(text_at(json_array_get(history, 2), "Id"), "<missing>");
 }
