@@ -91,8 +91,17 @@ static void check_place(struct gt_networks *networks, struct network *network)
 	for (size_t i = 0; i < network->pool_count && !network->broken; i++) {
 		const char *subnet = network->pools[i].addresses.subnet;
 		const struct network *other = network_overlapping(networks, network, subnet);
-		if (other)
+		if (other && !network_has(other, GANTRY_NET_GLOBAL))
 			network->broken = gt_xasprintf("its subnet %s overlaps with network %s of this host", subnet, other->name);
+	}
+}
+
+void network_check_places(struct gt_networks *networks)
+{
+	struct gt_map_slot *slot;
+	for (size_t i = 0; (slot = gt_map_next(&networks->by_id, &i)) != NULL;) {
+		if (network_has(slot->value, GANTRY_NET_GLOBAL))
+			check_place(networks, slot->value);
 	}
 }
 

@@ -323,6 +323,7 @@ int gt_networks_open(struct gt_engine *engine, struct gt_error *err)
 	networks->documents = gt_store_collection(engine->store, "networks", err);
 	if (!networks->documents || gt_store_each(networks->documents, load_one, engine, err) < 0)
 		return -1;
+	network_check_places(networks);
 	for (size_t i = 0; i < GT_COUNT(BUILTIN); i++) {
 		struct gt_error local = { 0 };
 		if (add_builtin(engine, BUILTIN[i][0], BUILTIN[i][1], &local) < 0)

@@ -95,6 +95,8 @@ const struct network *network_overlapping(struct gt_networks *networks, const st
 int network_read_pools(struct network *network, const json_t *ipam, struct gt_error *err);
 
 /* ---- global.c ---- */
+/* Networks that span hosts and whose subnets are in use here for something else cannot be used; after all networks are loaded. */
+void network_check_places(struct gt_networks *networks);
 /* Its containers of other hosts have no names any more. With networks->changing held. */
 void network_forget_abroad(struct gt_engine *engine, struct network *network);
 

@@ -74,7 +74,10 @@ void agent_lease_lost(struct overlay *self, int64_t lease)
 static int find_vtep(struct overlay *self, struct gantry_error *err)
 {
 	struct address address;
-	if (self->vtep.family)
+	pthread_mutex_lock(&self->lock);
+	bool found = self->vtep.family != 0;
+	pthread_mutex_unlock(&self->lock);
+	if (found)
 		return 0;
 	if (underlay_find(self->settings.underlay, &address, NULL, err) < 0)
 		return -1;

@@ -6,9 +6,19 @@
  */
 #include "overlay.h"
 
-#include <search.h>
-#include <stdlib.h>
 #include <string.h>
+
+#define QUIET_NS 10000000000LL
+
+/* A record that cannot be taken. Whoever writes many of them does not fill the log. */
+static void pass_over(struct overlay *self, const char *what, const char *id, const char *why)
+{
+	int64_t now = etcd_now();
+	if (self->passed_over_ns && now - self->passed_over_ns < QUIET_NS)
+		return;
+	self->passed_over_ns = now;
+	log_line(self->host, GANTRY_WARN, "the record of %s %.12s in etcd is passed over: %s", what, id, why);
+}
 
 /* ---- networks ---- */
 
@@ -44,7 +54,7 @@ static void network_is(struct overlay *self, const char *id, const struct etcd_p
 	}
 	if (network_from_text(pair->value, &from) < 0) {
 		network_release(&from);
-		log_line(self->host, GANTRY_WARN, "the record of network %.12s in etcd is none: it is passed over", id);
+		pass_over(self, "network", id, "it is none");
 		return;
 	}
 	snprintf(from.id, sizeof from.id, "%s", id);
@@ -59,7 +69,7 @@ static void network_is(struct overlay *self, const char *id, const struct etcd_p
 	if (network_insert(self, &from))
 		tell_news(self, NULL);
 	else
-		log_line(self->host, GANTRY_WARN, "network %.12s is passed over: there are %d already", id, MAX_NETWORKS);
+		pass_over(self, "network", id, "there are too many");
 }
 
 /* ---- members ---- */
@@ -93,7 +103,7 @@ static void member_is(struct overlay *self, struct network *network, const char 
 	}
 	if (member_from_text(pair->value, &from) < 0) {
 		member_release(&from);
-		log_line(self->host, GANTRY_WARN, "the record of endpoint %.12s in etcd is none: it is passed over", id);
+		pass_over(self, "endpoint", id, "it is none");
 		return;
 	}
 	snprintf(from.id, sizeof from.id, "%s", id);
@@ -103,7 +113,7 @@ static void member_is(struct overlay *self, struct network *network, const char 
 		member_drop(network, member);
 	member = member_insert(network, &from);
 	if (!member) {
-		log_line(self->host, GANTRY_WARN, "endpoint %.12s of network %s is passed over: it has %zu already", id, network->name, network->member_count);
+		pass_over(self, "endpoint", id, "its network has too many");
 		return;
 	}
 	if (!is_own(self, member))

@@ -251,7 +251,7 @@ static bool stand(const struct network *network)
 int links_ensure(struct overlay *self, struct network *network, struct gantry_error *err)
 {
 	if (stand(network))
-		return 0;
+		return nat_ensure(self, err);
 	struct nl_sock *sock = netlink_open(NETLINK_ROUTE, err);
 	int rc = sock ? ensure(self, sock, network, err) : -1;
 	nl_socket_free(sock);

@@ -6,11 +6,13 @@
  */
 #include "overlay.h"
 
-#include <errno.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <nftables/libnftables.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 struct script {
 	char *text;
@@ -111,6 +113,31 @@ int nat_rebuild(struct overlay *self, struct gantry_error *err)
 		rc = gantry_fail(err, GANTRY_E_INTERNAL, "nftables: %.300s", nft_ctx_get_error_buffer(self->nft));
 	free(script.text);
 	return rc;
+}
+
+/* In one question for each table. */
+static bool is_there(int family)
+{
+	struct batch batch;
+	struct gantry_error ignored = { .size = sizeof ignored };
+	struct nfgenmsg header = { .nfgen_family = (unsigned char)family, .version = NFNETLINK_V0 };
+	struct nl_sock *sock = netlink_open(NETLINK_NETFILTER, &ignored);
+	if (!sock)
+		return false;
+	batch_begin(&batch, sock);
+	message(&batch, "look for a chain", (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETCHAIN, 0, &header, sizeof header);
+	put_text(&batch, NFTA_CHAIN_TABLE, "gantry-overlay");
+	put_text(&batch, NFTA_CHAIN_NAME, "postrouting");
+	int rc = batch_run(&batch, &ignored);
+	nl_socket_free(sock);
+	return rc == 0;
+}
+
+int nat_ensure(struct overlay *self, struct gantry_error *err)
+{
+	if (self->nft && is_there(AF_INET) && (!kernel_has_ipv6() || is_there(AF_INET6)))
+		return 0;
+	return nat_rebuild(self, err);
 }
 
 void nat_close(struct overlay *self)

@@ -129,6 +129,7 @@ struct overlay {
 	int64_t guard;                  /* revision of P/live/guard; 0: there is none */
 	int64_t lease;                  /* 0: none */
 	struct address vtep;            /* family 0: not found yet */
+	int64_t passed_over_ns;         /* when a record that is none was last told of */
 	char trouble[512];              /* why etcd cannot be used just now; empty: it can */
 	bool stop;
 	void *nft;                      /* struct nft_ctx, once it is needed */
@@ -265,6 +266,8 @@ int neighbours_sync(struct overlay *self, struct gantry_error *err);
 /* ---- nat.c; with the lock held ---- */
 /* Rules for the networks that have links here, built anew as a whole; none, where there are none. */
 int nat_rebuild(struct overlay *self, struct gantry_error *err);
+/* The same where somebody removed them. */
+int nat_ensure(struct overlay *self, struct gantry_error *err);
 void nat_close(struct overlay *self);
 
 /* ---- underlay.c ---- */

@@ -452,6 +452,35 @@ def test_the_way_out_and_internal(make_cluster):
     wait_until(lambda: run("nsenter", inside, "curl", "-s", "-m", "2", f"http://{web}/").out == "hello\n", 10, "the other leg")
 
 
+def test_an_underlay_of_ipv6(make_cluster):
+    """Tunnels over IPv6; rules that somebody flushed are back with the next container; a subnet that a host has for itself."""
+    cluster = make_cluster(hosts=2)
+    a, b = cluster.hosts
+    for index, host in enumerate(cluster.hosts, 1):
+        check("ip", "-n", host.name, "addr", "add", f"fd00:77::1{index}/64", "dev", "under", "nodad")
+        host.write_ini({"plugin.net-overlay": {**host.settings, "underlay": f"fd00:77::1{index}"}})
+        host.restart()
+    b.docker("network", "create", "--subnet", "10.93.0.0/16", "mine")
+    create(cluster, "ovl", "--subnet", "10.91.0.0/24")
+    create(cluster, "clash", "--subnet", "10.93.1.0/24")
+    sleeper(a, "c1")
+    ip2 = sleeper(b, "c2")
+    assert pings(a, "c1", ip2, 3)
+    assert "mtu 1430" in a.docker("exec", "c1", "ip", "link", "show", "eth0").out
+    assert a.docker("exec", "c1", "ping", "-c", "1", "-W", "1", "-s", "1400", ip2, check=False).code == 0
+    refused = b.docker("run", "--rm", "--network", "clash", IMAGE, "true", check=False)
+    assert refused.code != 0 and "its subnet 10.93.1.0/24 overlaps with network mine of this host" in refused.err
+    a.docker("run", "--rm", "--network", "clash", IMAGE, "true")
+    a.command("nft", "flush", "ruleset")
+    a.docker("run", "--rm", "--network", "ovl", IMAGE, "true")
+    assert a.nft().count("gantry-overlay") == 2
+    b.restart()
+    refused = b.docker("run", "--rm", "--network", "clash", IMAGE, "true", check=False)
+    assert refused.code != 0 and "overlaps" in refused.err
+    b.docker("network", "rm", "clash")
+    wait_until(lambda: "clash" not in networks(a), 5, "the network gone")
+
+
 def test_rename_and_connect(make_cluster):
     cluster = make_cluster(hosts=2)
     a, b = cluster.hosts

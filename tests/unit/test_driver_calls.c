@@ -99,6 +99,26 @@ static void cut_writes_are_swept_at_the_next_start(void **state)
 	assert_true(exists(dir, "doc"));
 }
 
+static int visit_nothing(void *arg, const struct gantry_global_network *network)
+{
+	(void)arg;
+	(void)network;
+	return 0;
+}
+
+/* A driver of ABI 1.0, or one that has nothing to do with other hosts. */
+static void ops_that_came_later_may_be_missing(void **state)
+{
+	struct gt_driver *driver = tester(state, GANTRY_NETWORK);
+	struct gt_error err = { 0 };
+	int fd = 5;
+	assert_fails(gt_net_watch(driver, &fd, &err), err, GT_UNSUPPORTED, "driver tester: it has no op watch");
+	assert_int_equal(fd, -1);
+	assert_fails(gt_net_global(driver, visit_nothing, NULL, &err), err, GT_UNSUPPORTED, "driver tester: it has no op global_networks");
+	assert_fails(gt_net_members(driver, "n", NULL, NULL, &err), err, GT_UNSUPPORTED, "driver tester: it has no op members");
+	assert_fails(gt_net_rename(driver, "n", "e", NULL, 0, &err), err, GT_UNSUPPORTED, "driver tester: it has no op endpoint_rename");
+}
+
 static void errors_keep_their_kind_and_name_the_driver(void **state)
 {
 	static const enum gt_kind KINDS[] = { GT_INTERNAL, GT_INVALID,     GT_NOT_FOUND, GT_CONFLICT, GT_DENIED, GT_UNSUPPORTED,
@@ -321,6 +341,7 @@ int main(void)
 		TEST(errors_keep_their_kind_and_name_the_driver),
 		TEST(options_are_strings_in_bounds),
 		TEST(an_op_that_is_not_there_is_unsupported),
+		TEST(ops_that_came_later_may_be_missing),
 		TEST(sizes_are_filled_in),
 		TEST(lists_are_visited_until_the_visitor_stops),
 		TEST(a_call_ends_when_the_daemon_goes_down),
