@@ -47,23 +47,28 @@ def entry(name, kind=tarfile.REGTYPE, **fields):
     return info
 
 
-def listen_in(netns, address, port=0):
-    """A listening socket in a network namespace: a socket stays where it was made."""
+def socket_in(netns):
+    """A socket in a network namespace: it stays where it was made."""
     made = []
 
     def work():
         with open("/run/netns/" + netns) as ns:
             if _libc.setns(ns.fileno(), 0x40000000) != 0:
                 raise OSError(ctypes.get_errno(), "setns")
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((address, port))
-        sock.listen(64)
-        made.append(sock)
+        made.append(socket.socket())
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
     return made[0]
+
+
+def listen_in(netns, address, port=0):
+    """A listening socket in a network namespace."""
+    sock = socket_in(netns)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((address, port))
+    sock.listen(64)
+    return sock
 
 
 class Image:

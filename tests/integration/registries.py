@@ -2,9 +2,12 @@
 
 import base64
 import json
+import socket
 import subprocess
+import threading
 import time
 
+from fake_registry import listen_in, socket_in
 from harness import IMAGE, wait_until
 
 
@@ -120,3 +123,69 @@ def slow(fake, image, delay=0.02):
         return True
     fake.hooks.append(drip)
     return drip
+
+
+class Cutter:
+    """A wire to a registry that breaks: what comes from there is counted over all connections, and at each point of a list the connection that
+    carries it is cut."""
+
+    def __init__(self, daemon, upstream):
+        address, _, port = upstream.rpartition(":")
+        self.upstream = address, int(port)
+        self.lock = threading.Lock()
+        self.passed, self.points, self.open = 0, [], True
+        self.listener = listen_in(daemon.name, "127.0.0.1")
+        self.host = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        self.netns = daemon.name
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def cut_at(self, points):
+        with self.lock:
+            self.passed, self.points = 0, list(points)
+
+    def serve(self):
+        while self.open:
+            try:
+                client, _ = self.listener.accept()
+                server = socket_in(self.netns)
+                server.connect(self.upstream)
+            except OSError:
+                continue
+            threading.Thread(target=self.up, args=(client, server), daemon=True).start()
+            threading.Thread(target=self.down, args=(client, server), daemon=True).start()
+
+    def up(self, client, server):
+        try:
+            while data := client.recv(65536):
+                server.sendall(data)
+        except OSError:
+            pass
+        self.end(client, server)
+
+    def down(self, client, server):
+        try:
+            while data := server.recv(65536):
+                with self.lock:
+                    cut = bool(self.points) and self.passed + len(data) > self.points[0]
+                    if cut:
+                        data = data[:max(0, self.points.pop(0) - self.passed)]
+                    self.passed += len(data)
+                client.sendall(data)
+                if cut:
+                    break
+        except OSError:
+            pass
+        self.end(client, server)
+
+    @staticmethod
+    def end(*sockets):
+        for s in sockets:
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def close(self):
+        self.open = False
+        self.end(self.listener)
+        self.listener.close()

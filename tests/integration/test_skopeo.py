@@ -9,6 +9,7 @@ import tarfile
 import pytest
 
 from fake_registry import DOCKER, OCI, Image, index_of, sha256, tree
+from files import listing, of_export
 from harness import IMAGE
 from registries import clean
 
@@ -130,7 +131,7 @@ def test_skopeo_takes_whatever_we_push(images, registry, fake, tmp_path, kind):
 
     # umoci unpacks what a container of ours sees
     images.command("umoci", "unpack", "--image", f"{tmp_path}/layout:1", str(tmp_path / "bundle"))
-    assert listing(tmp_path / "bundle" / "rootfs") == export_of(images, name, tmp_path)
+    assert listing(tmp_path / "bundle" / "rootfs", directory_times=False) == of_export(images, name, tmp_path / "look", directory_times=False)
 
     # the same image comes back
     clean(images)
@@ -140,30 +141,6 @@ def test_skopeo_takes_whatever_we_push(images, registry, fake, tmp_path, kind):
 
 def rootfs(daemon, name):
     return json.loads(daemon.command("skopeo", "inspect", "--tls-verify=false", "--config", "--raw", "docker://" + name).out)["rootfs"]
-
-
-def listing(root):
-    """{name: what a tar would say of it} below a directory; times of directories aside."""
-    found = {}
-    for path, dirs, files in os.walk(root):
-        for entry in dirs + files:
-            full = os.path.join(path, entry)
-            st = os.lstat(full)
-            link = os.readlink(full) if os.path.islink(full) else ""
-            data = open(full, "rb").read() if os.path.isfile(full) and not link else b""
-            found[os.path.relpath(full, root)] = (oct(st.st_mode), st.st_uid, st.st_gid, st.st_nlink if data else 1,
-                                                  None if os.path.isdir(full) else int(st.st_mtime), link, sha256(data))
-    return found
-
-
-def export_of(daemon, name, tmp_path):
-    """The same for an image of ours: saved by export, unpacked by GNU tar."""
-    daemon.docker("create", "--name", "look", name, "true")
-    daemon.docker("export", "-o", str(tmp_path / "look.tar"), "look")
-    daemon.docker("rm", "look")
-    os.mkdir(tmp_path / "look")
-    subprocess.run(["tar", "-C", str(tmp_path / "look"), "--numeric-owner", "--xattrs", "-xpf", str(tmp_path / "look.tar")], check=True)
-    return listing(tmp_path / "look")
 
 
 # ---- what we save ----
@@ -197,7 +174,7 @@ def test_skopeo_reads_what_we_save(images, registry, sample, tmp_path):
     raw = json.loads(inspect(images, f"{registry.host}/copied:oci", "--raw"))
     assert raw["config"]["digest"] == second.id
     images.command("umoci", "unpack", "--image", f"{tmp_path}/layout:2", str(tmp_path / "bundle"))
-    assert listing(tmp_path / "bundle" / "rootfs") == export_of(images, names[1], tmp_path)
+    assert listing(tmp_path / "bundle" / "rootfs") == of_export(images, names[1], tmp_path / "look")
 
 
 # ---- what skopeo writes ----
