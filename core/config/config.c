@@ -60,7 +60,7 @@ static const struct key KEYS[] = {
 	  "directories with CDI files, which describe devices; a later one outweighs an earlier one" },
 
 	{ "storage", "driver", TEXT, AT(storage_driver), "overlay", 0, 0, "storage driver for images and containers" },
-	{ "storage", "fsync", FLAG, AT(fsync), "yes", 0, 0, "make documents and layers durable; no: for tests and throw-away hosts" },
+	{ "storage", "fsync", FLAG, AT(fsync), "yes", 0, 0, "make documents durable; no: for tests and throw-away hosts (of layers: sync of the storage driver)" },
 	{ "storage", "embedded_image", PATH, AT(embedded_image), GANTRY_SHARE "/busybox.tar", 0, 0,
 	  "image archive that is loaded once into a new store; empty: none" },
 

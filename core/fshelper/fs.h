@@ -249,6 +249,8 @@ void fs_recipe_keep(struct fs_recipe *recipe, const char *path, int fd);
 void fs_recipe_drop(struct fs_recipe *recipe);
 /* Flushes; returns false where the recipe was dropped. */
 bool fs_recipe_finish(struct fs_recipe *recipe);
+/* Writes the tar that the recipe tells of to FS_OUT, out of the layer at root. */
+int fs_recipe_replay(int root, int recipe, struct gt_error *err);
 int fs_job_rebuild(const json_t *request, json_t *reply, struct gt_error *err);
 
 /* ---- copyup.c ---- */

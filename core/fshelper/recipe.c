@@ -349,6 +349,15 @@ static int replay_all(struct replay *replay, struct gt_error *err)
 	return rc < 0 ? -1 : flush_out(replay, err);
 }
 
+int fs_recipe_replay(int root, int recipe, struct gt_error *err)
+{
+	AUTO_FREE struct replay *replay = gt_xmalloc(sizeof *replay);
+	memset(replay, 0, offsetof(struct replay, buffer));
+	replay->root = root;
+	replay->recipe = recipe;
+	return replay_all(replay, err);
+}
+
 int fs_job_rebuild(const json_t *request, json_t *reply, struct gt_error *err)
 {
 	(void)reply;
@@ -358,11 +367,5 @@ int fs_job_rebuild(const json_t *request, json_t *reply, struct gt_error *err)
 	AUTO_CLOSE int root = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return gt_fail_sys(err, GT_INTERNAL, errno, "open the layer's directory %s", dir);
-	if (fs_drop_privileges(false, err) < 0)
-		return -1;
-	AUTO_FREE struct replay *replay = gt_xmalloc(sizeof *replay);
-	memset(replay, 0, offsetof(struct replay, buffer));
-	replay->root = root;
-	replay->recipe = FS_RECIPE;
-	return replay_all(replay, err);
+	return fs_drop_privileges(false, err) < 0 ? -1 : fs_recipe_replay(root, FS_RECIPE, err);
 }

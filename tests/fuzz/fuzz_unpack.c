@@ -1,4 +1,4 @@
-/* A layer's tar, unpacked into a directory: nothing outside of it changes, and the recipe and bounds hold. */
+/* A layer's tar, unpacked into a directory: nothing outside of it changes, bounds hold, and the recipe gives the same bytes again. */
 #include "fuzz.h"
 
 #include <ftw.h>
@@ -39,6 +39,20 @@ static int look(const char *path, const struct stat *info, int kind, struct FTW 
 	return 0;
 }
 
+/* What the recipe makes of the unpacked layer is the tar it came from. */
+static void rebuild(int root, int recipe, const uint8_t *bytes, size_t size)
+{
+	struct gt_error err = { 0 };
+	AUTO_CLOSE int out = memfd_create("out", MFD_CLOEXEC);
+	AUTO_FREE uint8_t *found = gt_xmalloc(size + 1);
+	MUST(out >= 0 && dup2(out, FS_OUT) == FS_OUT);
+	if (fs_recipe_replay(root, recipe, &err) < 0) {
+		fprintf(stderr, "%s\n", err.message);
+		abort();
+	}
+	MUST(lseek(out, 0, SEEK_SET) == 0 && gt_read_full(out, found, size + 1) == (ssize_t)size && memcmp(found, bytes, size) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct gt_error err = { 0 };
@@ -60,6 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	sink.root = dir;
 	sink.base = "";
 	sink.layer = flags & 1;
+	sink.early = sink.layer && flags & 16;
 	sink.no_overwrite = !sink.layer && flags & 2;
 	sink.whiteouts = flags >> 2 & 1 ? GANTRY_WHITEOUT_DELETE : GANTRY_WHITEOUT_OVERLAY;
 	sink.max_bytes = MAX_BYTES;
@@ -68,8 +83,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int rc = fs_read_tar(&sink, !sink.layer, &err);
 	MUST(rc == 0 || err.message[0]);
 	MUST(sink.entries <= 65 && sink.bytes <= MAX_BYTES + (1 << 20));
-	if (sink.recipe)
-		fs_recipe_finish(sink.recipe);
+	if (sink.recipe && fs_recipe_finish(sink.recipe) && rc == 0)
+		rebuild(dir, recipe, bytes, size - 1);
 	fs_recipe_free(sink.recipe);
 	fs_sink_free(&sink);
 	seen_bytes = 0;

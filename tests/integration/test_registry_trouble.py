@@ -217,7 +217,7 @@ def test_a_pull_cut_at_any_point_ends_in_the_same_image(images, registry, fake):
 
 def test_a_pull_of_a_killed_daemon_ends_in_the_same_image(fresh_daemon):
     d = fresh_daemon
-    d.write_ini({"storage": {"fsync": "no"}})
+    d.write_ini({"storage": {"fsync": "no"}, "plugin.storage-overlay": {"sync": "no"}})
     d.start()
     fake = FakeRegistry(d)
     image = Image(rich(200_000), pack=packed_in_turn(), layer_type="application/vnd.oci.image.layer.v1.tar")

@@ -14,7 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 700
+#define PATIENCE_MS 10000       /* for what comes: a busy kernel brings links up when it gets to it */
+#define SILENCE_MS 700          /* that count as nothing coming */
 
 /* ---- places ---- */
 
@@ -168,10 +169,10 @@ int serve_udp(const struct place *place, const char *address, int port)
 	return bound(place, address, port, SOCK_DGRAM);
 }
 
-static bool ready(int fd, short events)
+static bool ready(int fd, short events, int patience)
 {
 	struct pollfd poll_fd = { .fd = fd, .events = events };
-	return poll(&poll_fd, 1, PATIENCE_MS) == 1;
+	return poll(&poll_fd, 1, patience) == 1;
 }
 
 static void write_peer(const struct sockaddr_storage *from, char peer[64])
@@ -181,7 +182,7 @@ static void write_peer(const struct sockaddr_storage *from, char peer[64])
 	inet_ntop(from->ss_family, bytes, peer, 64);
 }
 
-bool connects(const struct place *place, const char *address, int port, int listener, int ends[2], char peer[64])
+static bool try_connect(const struct place *place, const char *address, int port, int listener, int ends[2], char peer[64], int patience)
 {
 	struct sockaddr_storage to, from;
 	socklen_t len = fill(address, port, &to), from_len = sizeof from;
@@ -191,9 +192,9 @@ bool connects(const struct place *place, const char *address, int port, int list
 	ends[1] = -1;
 	assert_true(ends[0] >= 0);
 	bool up = connect(ends[0], (struct sockaddr *)&to, len) == 0 ||
-		  (errno == EINPROGRESS && ready(ends[0], POLLOUT) &&
+		  (errno == EINPROGRESS && ready(ends[0], POLLOUT, patience) &&
 		   getsockopt(ends[0], SOL_SOCKET, SO_ERROR, &error, &error_len) == 0 && error == 0);
-	if (up && ready(listener, POLLIN))
+	if (up && ready(listener, POLLIN, patience))
 		ends[1] = accept4(listener, (struct sockaddr *)&from, &from_len, SOCK_CLOEXEC);
 	if (ends[1] >= 0) {
 		if (peer)
@@ -202,6 +203,21 @@ bool connects(const struct place *place, const char *address, int port, int list
 	}
 	close(ends[0]);
 	ends[0] = -1;
+	return false;
+}
+
+bool connects(const struct place *place, const char *address, int port, int listener, int ends[2], char peer[64])
+{
+	return try_connect(place, address, port, listener, ends, peer, PATIENCE_MS);
+}
+
+bool refused(const struct place *place, const char *address, int port, int listener)
+{
+	int ends[2];
+	if (!try_connect(place, address, port, listener, ends, NULL, SILENCE_MS))
+		return true;
+	close(ends[0]);
+	close(ends[1]);
 	return false;
 }
 
@@ -215,15 +231,25 @@ bool reaches(const struct place *place, const char *address, int port, int liste
 	return true;
 }
 
-bool echoes(int client, const char *address, int port, int server)
+static bool try_echo(int client, const char *address, int port, int server, int patience)
 {
 	struct sockaddr_storage to, from;
 	socklen_t len = fill(address, port, &to), from_len = sizeof from;
 	char bytes[16];
-	if (sendto(client, "ping", 4, 0, (struct sockaddr *)&to, len) != 4 || !ready(server, POLLIN) ||
+	if (sendto(client, "ping", 4, 0, (struct sockaddr *)&to, len) != 4 || !ready(server, POLLIN, patience) ||
 	    recvfrom(server, bytes, sizeof bytes, 0, (struct sockaddr *)&from, &from_len) != 4)
 		return false;
 	assert_int_equal(sendto(server, "pong", 4, 0, (struct sockaddr *)&from, from_len), 4);
 	from_len = sizeof from;
-	return ready(client, POLLIN) && recvfrom(client, bytes, sizeof bytes, 0, (struct sockaddr *)&from, &from_len) == 4;
+	return ready(client, POLLIN, patience) && recvfrom(client, bytes, sizeof bytes, 0, (struct sockaddr *)&from, &from_len) == 4;
+}
+
+bool echoes(int client, const char *address, int port, int server)
+{
+	return try_echo(client, address, port, server, PATIENCE_MS);
+}
+
+bool stays_silent(int client, const char *address, int port, int server)
+{
+	return !try_echo(client, address, port, server, SILENCE_MS);
 }

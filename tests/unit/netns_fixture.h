@@ -45,7 +45,10 @@ int serve(const struct place *place, const char *address, int port);
 int serve_udp(const struct place *place, const char *address, int port);
 /* Connects from `place`; true where `listener` got the connection. peer (may be NULL) becomes the address that the server sees. */
 bool reaches(const struct place *place, const char *address, int port, int listener, char peer[64]);
+/* True where it does not, within a short time. */
+bool refused(const struct place *place, const char *address, int port, int listener);
 /* As reaches(), but keeps both ends. */
 bool connects(const struct place *place, const char *address, int port, int listener, int ends[2], char peer[64]);
 /* Sends a datagram on a socket; true where `server` got it and its answer came back. */
 bool echoes(int client, const char *address, int port, int server);
+bool stays_silent(int client, const char *address, int port, int server);       /* the opposite, within a short time */

@@ -1,0 +1,52 @@
+/* Recipes that were damaged: whatever they say, only files of the layer are read, and the answer is bytes or an error. */
+#include "fuzz.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../../core/fshelper/fs.h"
+
+#define MAGIC "gantry layer recipe 1\n"
+#define SECRET "nobody may read this"
+
+static char work[] = "/dev/shm/gantry-fuzz-XXXXXX";
+static int root;
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	MUST(fd >= 0 && gt_write_full(fd, text, strlen(text)) == 0);
+	close(fd);
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	MUST(mkdtemp(work) && chdir(work) == 0 && mkdir("in", 0755) == 0 && mkdir("in/d", 0755) == 0);
+	write_file("secret", SECRET);
+	write_file("in/a", "four");
+	write_file("in/d/b", "");
+	MUST(symlink("../secret", "in/s") == 0 && symlink("..", "in/up") == 0 && mkfifo("in/p", 0600) == 0);
+	root = open("in", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct gt_error err = { 0 };
+	struct stat st;
+	AUTO_CLOSE int recipe = memfd_create("recipe", MFD_CLOEXEC);
+	AUTO_CLOSE int out = memfd_create("out", MFD_CLOEXEC);
+	MUST(recipe >= 0 && out >= 0 && dup2(out, FS_OUT) == FS_OUT);
+	MUST(gt_write_full(recipe, MAGIC, sizeof MAGIC - 1) == 0 && gt_write_full(recipe, data, size) == 0);
+	int rc = fs_recipe_replay(root, recipe, &err);
+	MUST(rc == 0 || err.message[0]);
+	MUST(fstat(out, &st) == 0 && st.st_size <= (off_t)(size * (size + 64)));
+	AUTO_FREE char *bytes = gt_xmalloc((size_t)st.st_size + 1);
+	MUST(lseek(out, 0, SEEK_SET) == 0 && gt_read_full(out, bytes, (size_t)st.st_size) == st.st_size);
+	MUST(!memmem(bytes, (size_t)st.st_size, SECRET, strlen(SECRET)));
+	return 0;
+}
