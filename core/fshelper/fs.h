@@ -224,8 +224,8 @@ int fs_owed_replaced(const struct fs_sink *sink, const struct stat *st, struct g
 json_t *fs_owed_json(const struct fs_sink *sink);
 void fs_owed_free(struct fs_sink *sink);
 int fs_job_settle(const json_t *request, json_t *reply, struct gt_error *err);
-/* Owner, mode and attributes of directory path of the layers below, for fd; nothing where they have none. */
-int fs_copy_lower_dir(int lower_root, const char *path, int fd, struct gt_error *err);
+/* Owner, mode and attributes of directory path of the layers below, for fd. Returns 1 and its time, which has to wait; 0 where they have none. */
+int fs_copy_lower_dir(int lower_root, const char *path, int fd, struct timespec *mtime, struct gt_error *err);
 /* Content and attributes of file target of the layers below, for the empty file `to`, which path is; *bytes grows by its size. */
 int fs_copy_lower_file(int lower_root, const char *target, int to, const char *path, int64_t *bytes, struct gt_error *err);
 

@@ -297,6 +297,10 @@ static int try_link(struct fs_sink *sink, const char *target, int dirfd, const c
 	char parent[FS_PATH_MAX];
 	const char *base = fs_split(target, parent);
 	AUTO_CLOSE int from = fs_open(sink->root, parent, O_PATH | O_DIRECTORY);
+	if (from >= 0 && sink->layer && sink->whiteouts == GANTRY_WHITEOUT_OVERLAY && fs_is_whiteout(from, base)) {
+		errno = ENOENT; /* it stands for something below, and is not to be hidden twice */
+		return -1;
+	}
 	return from < 0 ? -1 : linkat(from, base, dirfd, name, 0);
 }
 

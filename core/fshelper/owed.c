@@ -124,7 +124,7 @@ json_t *fs_owed_json(const struct fs_sink *sink)
 
 /* ---- what is below comes up ---- */
 
-int fs_copy_lower_dir(int lower_root, const char *path, int fd, struct gt_error *err)
+int fs_copy_lower_dir(int lower_root, const char *path, int fd, struct timespec *mtime, struct gt_error *err)
 {
 	struct stat st;
 	AUTO_CLOSE int lower = fs_open(lower_root, path, O_RDONLY | O_DIRECTORY);
@@ -132,7 +132,8 @@ int fs_copy_lower_dir(int lower_root, const char *path, int fd, struct gt_error 
 		return 0;
 	if (fstat(lower, &st) < 0 || fchown(fd, st.st_uid, st.st_gid) < 0 || fchmod(fd, st.st_mode & 07777) < 0)
 		return gt_fail_errno(err, errno, "copy the attributes of directory %.200s", path);
-	return fs_copy_xattrs(lower, fd, err);
+	*mtime = st.st_mtim;
+	return fs_copy_xattrs(lower, fd, err) < 0 ? -1 : 1;
 }
 
 /* A hard link to a file of a lower layer: the nearest thing that a layer can hold is a copy, as overlay's copy-up makes it. */
@@ -176,8 +177,10 @@ static int settle_dirs(int root, int lower, const json_t *dirs, struct gt_error 
 	for (size_t i = 0; i < json_array_size(dirs); i++) {
 		const char *path;
 		AUTO_CLOSE int fd = open_item(root, json_array_get(dirs, i), O_RDONLY | O_DIRECTORY, &path, err);
-		if (fd < 0 || fs_copy_lower_dir(lower, path, fd, err) < 0)
-			return -1;
+		struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { 0 } };
+		int found = fd < 0 ? -1 : fs_copy_lower_dir(lower, path, fd, &times[1], err);
+		if (found < 0 || (found > 0 && futimens(fd, times) < 0))
+			return found < 0 ? -1 : gt_fail_errno(err, errno, "set the time of directory %.200s", path);
 	}
 	return 0;
 }

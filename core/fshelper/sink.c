@@ -58,6 +58,18 @@ char *fs_sink_path(const struct fs_sink *sink, const char *name, struct gt_error
 	return take(path);
 }
 
+/* Times of directories wait until nothing is made in them any more. */
+static struct fs_late_dir *add_late(struct fs_sink *sink, const char *path, struct timespec mtime)
+{
+	if (sink->late_count == sink->late_cap) {
+		sink->late_cap = sink->late_cap ? sink->late_cap * 2 : 256;
+		sink->late = gt_xrealloc(sink->late, sink->late_cap * sizeof *sink->late);
+	}
+	struct fs_late_dir *late = &sink->late[sink->late_count++];
+	*late = (struct fs_late_dir){ .path = gt_xstrdup(path), .mtime = mtime };
+	return late;
+}
+
 /* A directory that the archive takes for granted: as the lower layer has it, or plain. */
 int fs_sink_make_dir(struct fs_sink *sink, int dirfd, const char *name, const char *path, struct gt_error *err)
 {
@@ -76,7 +88,11 @@ int fs_sink_make_dir(struct fs_sink *sink, int dirfd, const char *name, const ch
 	AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || fchown(fd, uid, gid) < 0 || fchmod(fd, 0755) < 0)
 		return gt_fail_errno(err, errno, "make directory %.200s", path);
-	return sink->lower_root >= 0 ? fs_copy_lower_dir(sink->lower_root, path, fd, err) : 0;
+	struct timespec mtime;
+	int found = sink->lower_root >= 0 ? fs_copy_lower_dir(sink->lower_root, path, fd, &mtime, err) : 0;
+	if (found > 0)
+		add_late(sink, path, mtime);
+	return found < 0 ? -1 : 0;
 }
 
 /* Mounts the parent layer's view once, where there is one. */
@@ -197,18 +213,12 @@ int fs_sink_clear(struct fs_sink *sink, int dirfd, const char *name, const char 
 
 /* ---- one entry ---- */
 
-static void add_late(struct fs_sink *sink, const struct fs_entry *item, bool chmod)
+static void add_late_entry(struct fs_sink *sink, const struct fs_entry *item, bool chmod)
 {
-	if (sink->late_count == sink->late_cap) {
-		sink->late_cap = sink->late_cap ? sink->late_cap * 2 : 256;
-		sink->late = gt_xrealloc(sink->late, sink->late_cap * sizeof *sink->late);
-	}
-	sink->late[sink->late_count++] = (struct fs_late_dir){
-		.path = gt_xstrdup(item->path),
-		.mtime = { archive_entry_mtime(item->entry), archive_entry_mtime_nsec(item->entry) },
-		.mode = archive_entry_perm(item->entry) & 07777,
-		.chmod = chmod,
-	};
+	struct timespec mtime = { archive_entry_mtime(item->entry), archive_entry_mtime_nsec(item->entry) };
+	struct fs_late_dir *late = add_late(sink, item->path, mtime);
+	late->mode = archive_entry_perm(item->entry) & 07777;
+	late->chmod = chmod;
 }
 
 /* The root itself ("./"): it is there already, and takes the entry's attributes where the tree is ours. */
@@ -220,7 +230,7 @@ static int add_root(struct fs_sink *sink, struct fs_entry *item, struct gt_error
 		return 0;
 	if (fs_node_attributes(sink, item, sink->root, ".", err) < 0)
 		return -1;
-	add_late(sink, item, true);
+	add_late_entry(sink, item, true);
 	return 0;
 }
 
@@ -250,7 +260,7 @@ int fs_sink_add(struct fs_sink *sink, struct archive *archive, struct fs_entry *
 	if (fs_node_create(sink, archive, item, dirfd, name, err) < 0)
 		return -1;
 	if (archive_entry_filetype(item->entry) == AE_IFDIR && !item->link)
-		add_late(sink, item, archive_entry_perm(item->entry) & 07000 || !sink->layer || sink->default_acl);
+		add_late_entry(sink, item, archive_entry_perm(item->entry) & 07000 || !sink->layer || sink->default_acl);
 	if (sink->layer && sink->whiteouts == GANTRY_WHITEOUT_DELETE)
 		gt_map_set(&sink->unpacked, item->path, sink);
 	return 0;
@@ -270,8 +280,7 @@ static int set_time_by_name(struct fs_sink *sink, const struct fs_late_dir *late
 
 int fs_sink_finish(struct fs_sink *sink, struct gt_error *err)
 {
-	/* children before parents where the archive was in walking order, and it does not matter otherwise */
-	for (size_t i = sink->late_count; i-- > 0;) {
+	for (size_t i = 0; i < sink->late_count; i++) { /* of two for one directory the later is in force */
 		struct fs_late_dir *late = &sink->late[i];
 		if (sink->layer && !sink->dir_replaced && !late->chmod && late->path[0]) {
 			if (set_time_by_name(sink, late, err) < 0)

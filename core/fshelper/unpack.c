@@ -311,6 +311,8 @@ static int take_all(struct fs_sink *sink, struct tee *tee, struct archive *archi
 {
 	struct archive_entry *entry;
 	for (;;) {
+		if (exact)
+			tell(tee, archive_filter_bytes(archive, 0)); /* the entry before, with its padding */
 		gt_buf_reset(&tee->head);
 		tee->head_at = tee->told;
 		tee->in_header = true;

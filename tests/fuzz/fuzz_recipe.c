@@ -14,9 +14,9 @@
 static char work[] = "/dev/shm/gantry-fuzz-XXXXXX";
 static int root;
 
-static void write_file(const char *path, const char *text)
+static void write_file(int top, const char *path, const char *text)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	int fd = openat(top, path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	MUST(fd >= 0 && gt_write_full(fd, text, strlen(text)) == 0);
 	close(fd);
 }
@@ -25,12 +25,14 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	(void)argc;
 	(void)argv;
-	MUST(mkdtemp(work) && chdir(work) == 0 && mkdir("in", 0755) == 0 && mkdir("in/d", 0755) == 0);
-	write_file("secret", SECRET);
-	write_file("in/a", "four");
-	write_file("in/d/b", "");
-	MUST(symlink("../secret", "in/s") == 0 && symlink("..", "in/up") == 0 && mkfifo("in/p", 0600) == 0);
-	root = open("in", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	MUST(mkdtemp(work));
+	AUTO_CLOSE int top = open(work, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	MUST(top >= 0 && mkdirat(top, "in", 0755) == 0 && mkdirat(top, "in/d", 0755) == 0);
+	write_file(top, "secret", SECRET);
+	write_file(top, "in/a", "four");
+	write_file(top, "in/d/b", "");
+	MUST(symlinkat("../secret", top, "in/s") == 0 && symlinkat("..", top, "in/up") == 0 && mkfifoat(top, "in/p", 0600) == 0);
+	root = openat(top, "in", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return 0;
 }
 

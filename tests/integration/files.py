@@ -25,7 +25,7 @@ def describe(path, directory_times=True):
 
 def listing(root, below="", **how):
     """{name: description} of what is below root/below on its own file system."""
-    found, device = {}, os.lstat(root).st_dev
+    found, device = {}, os.stat(root).st_dev
     for path, dirs, files in os.walk(os.path.join(root, below)):
         for name in dirs + files:
             full = os.path.join(path, name)
