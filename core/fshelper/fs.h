@@ -159,6 +159,7 @@ struct fs_sink {
 	int64_t max_bytes, max_entries;
 
 	int64_t bytes, entries;
+	int64_t replaced;               /* of bytes: those of files that gave way to later entries */
 	bool default_acl;               /* some directory has one: creation modes cannot be trusted */
 	bool dir_replaced;              /* some directory gave way to a later entry */
 	struct fs_dir_slot dirs[FS_DIR_SLOTS];

@@ -190,6 +190,23 @@ int fs_sink_parent(struct fs_sink *sink, const char *path, const char **base, st
 	return slot->fd = fd;
 }
 
+/* Bytes of the files that removing dirfd/name gives back. */
+static int64_t bytes_below(int dirfd, const char *name, const struct stat *st)
+{
+	int64_t sum = S_ISREG(st->st_mode) && st->st_nlink == 1 ? st->st_size : 0;
+	AUTO_CLOSE int fd = S_ISDIR(st->st_mode) ? openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+	struct gt_strings names = { 0 };
+	struct stat below;
+	if (fd >= 0 && fs_list_names(fd, &names, NULL) == 0) {
+		for (size_t i = 0; i < names.count; i++) {
+			if (fstatat(fd, names.items[i], &below, AT_SYMLINK_NOFOLLOW) == 0)
+				sum += bytes_below(fd, names.items[i], &below);
+		}
+	}
+	gt_strings_free(&names);
+	return sum;
+}
+
 int fs_sink_clear(struct fs_sink *sink, int dirfd, const char *name, const char *path, struct gt_error *err)
 {
 	struct stat st;
@@ -197,6 +214,8 @@ int fs_sink_clear(struct fs_sink *sink, int dirfd, const char *name, const char 
 		return errno == ENOENT ? 0 : gt_fail_errno(err, errno, "look at %.200s", path);
 	if (fs_owed_replaced(sink, &st, err) < 0)
 		return -1;
+	if (sink->layer)
+		sink->replaced += bytes_below(dirfd, name, &st);
 	if (S_ISREG(st.st_mode) && sink->recipe) {
 		AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 		fs_recipe_keep(sink->recipe, path, fd);

@@ -387,7 +387,7 @@ int fs_job_unpack(const json_t *request, json_t *reply, struct gt_error *err)
 	if (rc == 0)
 		rc = fs_read_tar(&sink, false, err);
 	bool recipe = rc == 0 && keep_recipe && fs_recipe_finish(sink.recipe);
-	json_object_set_new(reply, "size", json_integer(sink.bytes));
+	json_object_set_new(reply, "size", json_integer(sink.bytes - sink.replaced));
 	json_object_set_new(reply, "entries", json_integer(sink.entries));
 	json_object_set_new(reply, "recipe", json_boolean(recipe));
 	if (sink.owed.count > 0)
