@@ -171,12 +171,12 @@ static void check_platform_flag(struct checks *checks, const struct instruction 
 	check_from_variables(checks, item, platform, strlen(platform));
 }
 
-/* The instruction's own word, as it was written. */
+/* The instruction's own word, as it was written; as it is called where a continued line begins with nothing. */
 static const char *written(const struct checks *checks, const struct instruction *item, size_t *len)
 {
-	const char *word = gt_skip_space(checks->file->lines[item->line - 1]);
-	*len = strlen(keyword_name(item->keyword));
-	return word;
+	const char *word = gt_skip_space(checks->file->lines[item->line - 1]), *name = keyword_name(item->keyword);
+	*len = strlen(name);
+	return strncasecmp(word, name, *len) == 0 ? word : name;
 }
 
 static void check_from(struct checks *checks, const struct instruction *item)
@@ -356,13 +356,13 @@ static void check_casing(struct checks *checks)
 		bool to_upper = upper >= lower;
 		for (size_t i = 0; i < checks->file->count; i++) {
 			const struct instruction *item = &checks->file->items[i];
-			const char *word = written(checks, item, &len), *name = keyword_name(item->keyword);
+			const char *word = written(checks, item, &len);
 			size_t big = 0;
 			for (size_t k = 0; k < len; k++)
 				big += isupper((unsigned char)word[k]) != 0;
 			upper += pass == 0 && big == len;
 			lower += pass == 0 && big == 0;
-			if (pass == 1 && strncasecmp(word, name, len) == 0 && big != (to_upper ? len : 0))
+			if (pass == 1 && big != (to_upper ? len : 0))
 				tell(checks, CASING_KEYWORD, item->line, "Command '%.*s' should match the case of the command majority (%s)", (int)len, word,
 				     to_upper ? "uppercase" : "lowercase");
 		}

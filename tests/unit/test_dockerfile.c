@@ -144,7 +144,7 @@ static void lines_become_instructions(void **state)
 	assert_string_equal(file.items[1].args, "one   two  three");
 	assert_int_equal(file.items[1].line, 5);
 	assert_int_equal(file.items[1].last_line, 9);
-	assert_int_equal(file.warnings.count, 1);
+	assert_int_equal(file.empty_count, 1);
 	assert_string_equal(file.items[2].shown, "CMD [\"x\", \"y\"]");
 	assert_int_equal(file.items[3].line, 11);
 	dockerfile_free(&file);
