@@ -51,12 +51,15 @@ void agent_kick(struct overlay *self)
 
 int agent_await(struct overlay *self, const struct gantry_call *call, bool lease, int64_t deadline, struct gantry_error *err)
 {
+	char why[sizeof self->trouble];
 	while (!self->known || (lease && !self->lease)) {
 		int64_t now = etcd_now(), until = now + SECOND_NS / 4 < deadline ? now + SECOND_NS / 4 : deadline;
 		struct timespec when = { .tv_sec = until / SECOND_NS, .tv_nsec = until % SECOND_NS };
-		if (now >= deadline || self->stop || self->host->cancelled(self->host, call))
+		if (now >= deadline || self->stop || self->host->cancelled(self->host, call)) {
+			etcd_why(self->etcd, why, sizeof why);
 			return gantry_fail(err, GANTRY_E_UNAVAILABLE, "%s",
-					   self->trouble[0] ? self->trouble : "etcd has not said yet what networks there are: try again");
+					   self->trouble[0] ? self->trouble : why[0] ? why : "etcd has not said yet what networks there are: try again");
+		}
 		pthread_cond_timedwait(&self->changed, &self->lock, &when);
 	}
 	return 0;

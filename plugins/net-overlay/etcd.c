@@ -326,6 +326,20 @@ static enum outcome ask(struct etcd *etcd, const char *endpoint, const char *pat
 	return outcome == NO_TOKEN ? REFUSED : outcome;
 }
 
+static void note_failure(struct etcd *etcd, const char *text)
+{
+	pthread_mutex_lock(&etcd->lock);
+	snprintf(etcd->failure, sizeof etcd->failure, "%s", text);
+	pthread_mutex_unlock(&etcd->lock);
+}
+
+void etcd_why(struct etcd *etcd, char *text, size_t room)
+{
+	pthread_mutex_lock(&etcd->lock);
+	snprintf(text, room, "%s", etcd->failure);
+	pthread_mutex_unlock(&etcd->lock);
+}
+
 static int call(struct etcd *etcd, const char *path, const char *text, int64_t deadline, json_t **answer, struct gantry_error *err)
 {
 	unsigned tries = 0;
@@ -342,6 +356,7 @@ static int call(struct etcd *etcd, const char *path, const char *text, int64_t d
 		if (outcome == ANSWERED)
 			*answer = etcd_parse(body.bytes, body.len, err);
 		free(body.bytes);
+		note_failure(etcd, outcome == ANSWERED ? "" : err->message);
 		if (outcome == ANSWERED)
 			return *answer ? 0 : -1;
 		if (outcome == REFUSED)

@@ -101,6 +101,8 @@ int etcd_open(const struct etcd_settings *settings, struct etcd **etcd, struct g
 void etcd_close(struct etcd *etcd);
 /* Ends what is under way, with GANTRY_E_UNAVAILABLE, and so all that is begun later. */
 void etcd_stop(struct etcd *etcd);
+/* Why the last endpoint that was asked is out of order; empty: it is not. */
+void etcd_why(struct etcd *etcd, char *text, size_t room);
 /* A number that changes when another endpoint is spoken to. */
 unsigned etcd_turn(const struct etcd *etcd);
 

@@ -23,6 +23,7 @@ struct etcd {
 	CURL *idle[IDLE_MAX];           /* with their connections */
 	unsigned idle_count;
 	char token[512];                /* of the user; empty: none yet */
+	char failure[512];              /* of the last endpoint that was out of order; empty: one has answered since */
 };
 
 /* An answer as it comes in. */

@@ -169,7 +169,7 @@ static int make(struct overlay *self, const struct gantry_call *call, struct net
 	for (int tries = 0; tries < TRIES; tries++) {
 		bool done = false;
 		if (agent_await(self, call, false, deadline, err) < 0)
-			return gantry_fail(err, GANTRY_E_UNAVAILABLE, "network %s cannot be made: %s", network->name, self->trouble[0] ? self->trouble : "etcd is away");
+			return -1;
 		if (network_find(self, network->id))
 			return 0;
 		if (check_others(self, network, err) < 0 || pick_vni(self, network, err) < 0)
