@@ -203,7 +203,8 @@ int plan_make(const struct gt_build_options *options, struct plan *plan, struct 
 	*plan = (struct plan){ 0 };
 	if (dockerfile_parse(options->dockerfile, options->text, options->text_len, &plan->file, err) < 0)
 		return -1;
-	if (dockerfile_lint(options, &plan->file, err) < 0 || set_platforms(options, &plan->global, err) < 0 || read_stages(options, plan, err) < 0 || find_target(options, plan, err) < 0) {
+	if (dockerfile_lint(options, &plan->file, err) < 0 || set_platforms(options, &plan->global, err) < 0 || read_stages(options, plan, err) < 0 ||
+	    find_target(options, plan, err) < 0) {
 		plan_free(plan);
 		return -1;
 	}
