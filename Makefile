@@ -175,7 +175,7 @@ fuzz-run: $(FUZZ_PROGRAMS)
 	@scripts/fuzz $(FUZZ_PROGRAMS)
 
 # ---- lint ----
-LINT_SRC = $(foreach m,$(MODULES) shim fshelper init daemon,$(call src_of,$(m))) $(CLI_SRC) $(wildcard plugins/*/*.c)
+LINT_SRC = $(foreach m,$(MODULES) shim fshelper init kit daemon,$(call src_of,$(m))) $(CLI_SRC) $(wildcard plugins/*/*.c)
 lint:
 	scripts/lint $(LINT_SRC)
 

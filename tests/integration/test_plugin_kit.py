@@ -18,8 +18,9 @@ SANITIZED = "asan" in BUILD or "tsan" in BUILD
 def sdk(tmp_path_factory):
     """The SDK as `make install` lays it out."""
     root = tmp_path_factory.mktemp("installed")
-    subprocess.run(["make", "-s", "-C", TOP, "install", f"BUILD={BUILD}", f"DESTDIR={root}", "PREFIX=/usr"], check=True, stdout=subprocess.DEVNULL)
-    return {**os.environ, "PKG_CONFIG_PATH": f"{root}/usr/lib/pkgconfig", "PKG_CONFIG_SYSROOT_DIR": str(root), "GANTRY": GANTRY}
+    subprocess.run(["make", "-s", "-C", TOP, "install", f"BUILD={BUILD}", f"PREFIX={root}/usr", f"SYSCONFDIR={root}/etc"],
+                   check=True, stdout=subprocess.DEVNULL)
+    return {**os.environ, "PKG_CONFIG_PATH": f"{root}/usr/lib/pkgconfig"}
 
 
 def make(directory, sdk, *targets):
@@ -46,7 +47,7 @@ def check_plugin(path, *settings):
 
 # ---- a driver of one's own ----
 
-@pytest.mark.parametrize("kind", ["volume"])
+@pytest.mark.parametrize("kind", ["volume", "network", "storage"])
 def test_what_plugin_new_writes_builds_and_keeps_every_rule(tmp_path, sdk, kind):
     directory = new(tmp_path, kind)
     built = make(directory, sdk)
@@ -68,6 +69,38 @@ def test_a_volume_driver_of_ones_own_is_used(tmp_path, sdk, fresh_daemon):
     assert fresh_daemon.docker("run", "--rm", "-v", "data:/data:ro", IMAGE, "cat", "/data/a/b/file").out == "kept\n"
     fresh_daemon.docker("volume", "rm", "data")
     assert fresh_daemon.docker("volume", "ls", "-q").out == ""
+
+
+def test_a_network_driver_of_ones_own_is_used(tmp_path, sdk, fresh_daemon):
+    directory = new(tmp_path, "network")
+    assert make(directory, sdk).returncode == 0
+    fresh_daemon.write_ini({"plugin.mine": {"path": directory / "mine.so"}})
+    fresh_daemon.start()
+    fresh_daemon.docker("network", "create", "-d", "mine", "--subnet", "10.20.0.0/24", "lan")
+    fresh_daemon.docker("run", "-d", "--name", "c1", "--network", "lan", IMAGE, "sleep", "1000")
+    assert fresh_daemon.docker("run", "--rm", "--network", "lan", IMAGE, "ping", "-c1", "-W2", "c1").code == 0
+    fresh_daemon.kill9()
+    fresh_daemon.start()
+    assert fresh_daemon.docker("run", "--rm", "--network", "lan", IMAGE, "ping", "-c1", "-W2", "c1").code == 0
+    fresh_daemon.docker("rm", "-f", "c1")
+    fresh_daemon.docker("network", "rm", "lan")
+    assert not [link for link in fresh_daemon.links() if link.startswith("x")]
+
+
+def test_a_storage_driver_of_ones_own_is_used(tmp_path, sdk, fresh_daemon):
+    directory = new(tmp_path, "storage")
+    assert make(directory, sdk).returncode == 0
+    fresh_daemon.write_ini({"plugin.mine": {"path": directory / "mine.so"}, "storage": {"driver": "mine"}})
+    fresh_daemon.start()
+    fresh_daemon.docker("run", "--name", "c1", IMAGE, "sh", "-c", "mkdir -p /new/dir; echo own > /new/dir/file; rm /etc/group; rm -r /home; mkdir /home; echo >> /etc/passwd")
+    lines = fresh_daemon.docker("diff", "c1").out.splitlines()
+    assert {"A /new", "A /new/dir", "A /new/dir/file", "C /etc", "D /etc/group", "C /etc/passwd"} <= set(lines), lines
+    fresh_daemon.docker("commit", "c1", "made")
+    fresh_daemon.docker("rm", "c1")
+    fresh_daemon.kill9()
+    fresh_daemon.start()
+    assert fresh_daemon.docker("run", "--rm", "made", "sh", "-c", "cat /new/dir/file; test ! -e /etc/group && ls -A /home").out == "own\n"
+    fresh_daemon.docker("rmi", "made")
 
 
 def test_bad_words_are_refused(tmp_path):
