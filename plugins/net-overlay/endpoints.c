@@ -251,9 +251,9 @@ static int prepare(struct overlay *self, const struct gantry_call *call, struct 
 	struct network *network = rc == 0 ? network_find(self, admission->endpoint->network_id) : NULL;
 	if (rc == 0 && !network)
 		rc = gantry_fail(err, GANTRY_E_NOT_FOUND, "network %.12s was removed on another host", admission->endpoint->network_id);
-	if (rc == 0)
+	if (network)
 		rc = links_ensure(self, network, err);
-	if (rc == 0) {
+	if (network && rc == 0) {
 		*veth = (struct veth){ .host = self->host, .bridge = network->bridge, .mtu = network->link_mtu, .end = admission->interface };
 		veth_name(HOST_END_PREFIX, admission->endpoint->id, veth->host_end);
 	}

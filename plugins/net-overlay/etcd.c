@@ -81,7 +81,7 @@ void etcd_close(struct etcd *etcd)
 {
 	if (!etcd)
 		return;
-	for (unsigned i = 0; i < etcd->idle_count; i++)
+	for (unsigned i = 0; etcd->curl && i < etcd->idle_count; i++)
 		etcd->curl->curl_easy_cleanup(etcd->idle[i]);
 	for (unsigned i = 0; i < etcd->count; i++)
 		free(etcd->endpoints[i]);

@@ -209,9 +209,9 @@ int etcd_error_kind(int grpc_code)
 	case 3: return GANTRY_E_INVALID;
 	case 4: return GANTRY_E_TIMEOUT;
 	case 5: return GANTRY_E_NOT_FOUND;
-	case 7: return GANTRY_E_DENIED;
+	case 7:
 	case 16: return GANTRY_E_DENIED;
-	case 8: return GANTRY_E_UNAVAILABLE;
+	case 8:
 	case 14: return GANTRY_E_UNAVAILABLE;
 	default: return GANTRY_E_INTERNAL;
 	}
