@@ -252,15 +252,18 @@ static int must(struct replay *replay, void *bytes, uint64_t len, struct gt_erro
 	return rc > 0 || len == 0 ? 0 : rc < 0 ? -1 : corrupt(err);
 }
 
-static void skip(struct replay *replay, uint64_t len)
+static int skip(struct replay *replay, uint64_t len, struct gt_error *err)
 {
 	uint64_t here = replay->have - replay->at;
 	if (len <= here) {
 		replay->at += len;
-		return;
+		return 0;
 	}
+	if (len - here > (uint64_t)(INT64_MAX - replay->offset))
+		return corrupt(err);
 	replay->offset += (int64_t)(len - here);
 	replay->at = replay->have = 0;
+	return 0;
 }
 
 /* Small files gather in the buffer; large ones go from page cache to pipe. */
@@ -333,9 +336,8 @@ static int replay_all(struct replay *replay, struct gt_error *err)
 				return -1;
 			break;
 		case 'K':
-			if (must(replay, &kept, sizeof kept, err) < 0)
+			if (must(replay, &kept, sizeof kept, err) < 0 || skip(replay, le64toh(kept), err) < 0)
 				return -1;
-			skip(replay, le64toh(kept));
 			break;
 		case 'F':
 		case 'E':

@@ -291,6 +291,8 @@ static int take_entry(struct fs_sink *sink, struct tee *tee, struct archive *arc
 			return rc < 0 ? -1 : 0;
 	}
 	int64_t size = archive_entry_size(entry);
+	if (size > INT64_MAX - data_at)
+		return gt_fail(err, GT_INVALID, "%.200s: no file has %lld bytes", path, (long long)size);
 	bool content = tee && sink->recipe && archive_entry_filetype(entry) == AE_IFREG && !item.link && size > 0 &&
 		       archive_entry_sparse_count(entry) == 0;
 	if (content) {

@@ -3,21 +3,22 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "../../core/fshelper/fs.h"
 
 #define MAGIC "gantry layer recipe 1\n"
-#define SECRET "nobody may read this"
+#define SECRET_SIZE 3001        /* random: what has it in the output has it from the file */
 
-static char work[] = "/dev/shm/gantry-fuzz-XXXXXX";
+static char work[] = "/dev/shm/gantry-fuzz-XXXXXX", secret[SECRET_SIZE];
 static int root;
 
-static void write_file(int top, const char *path, const char *text)
+static void write_file(int top, const char *path, const char *bytes, size_t len)
 {
 	int fd = openat(top, path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	MUST(fd >= 0 && gt_write_full(fd, text, strlen(text)) == 0);
+	MUST(fd >= 0 && gt_write_full(fd, bytes, len) == 0);
 	close(fd);
 }
 
@@ -28,9 +29,10 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	MUST(mkdtemp(work));
 	AUTO_CLOSE int top = open(work, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	MUST(top >= 0 && mkdirat(top, "in", 0755) == 0 && mkdirat(top, "in/d", 0755) == 0);
-	write_file(top, "secret", SECRET);
-	write_file(top, "in/a", "four");
-	write_file(top, "in/d/b", "");
+	MUST(getrandom(secret, sizeof secret, 0) == (ssize_t)sizeof secret);
+	write_file(top, "secret", secret, sizeof secret);
+	write_file(top, "in/a", "four", 4);
+	write_file(top, "in/d/b", "", 0);
 	MUST(symlinkat("../secret", top, "in/s") == 0 && symlinkat("..", top, "in/up") == 0 && mkfifoat(top, "in/p", 0600) == 0);
 	root = openat(top, "in", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return 0;
@@ -49,6 +51,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	MUST(fstat(out, &st) == 0 && st.st_size <= (off_t)(size * (size + 64)));
 	AUTO_FREE char *bytes = gt_xmalloc((size_t)st.st_size + 1);
 	MUST(lseek(out, 0, SEEK_SET) == 0 && gt_read_full(out, bytes, (size_t)st.st_size) == st.st_size);
-	MUST(!memmem(bytes, (size_t)st.st_size, SECRET, strlen(SECRET)));
+	MUST(!memmem(bytes, (size_t)st.st_size, secret, sizeof secret));
 	return 0;
 }
