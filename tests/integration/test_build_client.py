@@ -88,7 +88,7 @@ int main(int argc, char **argv)
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	char answer[4096];
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	strcpy(address.sun_path, argv[1]);
+	snprintf(address.sun_path, sizeof address.sun_path, "%s", argc > 1 ? argv[1] : "");
 	if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0 || write(fd, "\\0\\0\\0\\1\\13", 5) != 5)
 		return 1;
 	ssize_t len = read(fd, answer, sizeof answer);

@@ -405,6 +405,12 @@ def test_a_client_that_dies_in_a_stream_leaves_nothing_behind(daemon):
             assert connection.request(method, path, b"" if method == "POST" else None, UPGRADE if "attach" in path else ()).head()[0] in (101, 200)
             if "wait" not in path and "events" not in path:
                 connection.exactly(1)
+    for tty in (False, True, False):
+        exec_id = daemon.json("POST", "/containers/c1/exec", {"Cmd": ["sh", "-c", "while echo exec; do sleep 0.02; done"], "AttachStdin": True,
+                                                              "AttachStdout": True, "Tty": tty})["Id"]
+        with Wire(daemon) as connection:
+            assert connection.request("POST", f"/exec/{exec_id}/start", json.dumps({"Tty": tty}).encode(), UPGRADE).head()[0] == 101
+            connection.exactly(1)
     for _ in range(3):
         with Wire(daemon) as connection:
             connection.send(b"PUT /containers/c1/archive?path=/tmp HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1000)
