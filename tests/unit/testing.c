@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/fd.h"
@@ -39,5 +40,13 @@ int open_fds(void)
 	while (dir && readdir(dir))
 		count++;
 	closedir(dir);
+	return count;
+}
+
+int open_fds_settled(int wanted)
+{
+	int count = open_fds();
+	for (int i = 0; i < 3000 && count != wanted; i++, count = open_fds())
+		usleep(10000);
 	return count;
 }

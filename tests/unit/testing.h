@@ -19,3 +19,5 @@ char *built(const char *relative);
 
 /* How many descriptors this process has open: a leak shows as a difference. */
 int open_fds(void);
+/* The same, once it is `wanted` or 30 s have passed: threads of the engine and of drivers have descriptors open for moments. */
+int open_fds_settled(int wanted);
