@@ -10,7 +10,7 @@ import pytest
 from harness import IMAGE, wait_until
 
 COMPOSE = shutil.which("docker-compose")
-pytestmark = pytest.mark.skipif(not COMPOSE, reason="docker-compose is not installed")
+pytestmark = pytest.mark.skipif(not COMPOSE, reason="docker-compose is not installed (scripts/install-dependencies --tests)")
 
 FILE = f"""
 version: "2.4"
