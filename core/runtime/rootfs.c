@@ -310,7 +310,8 @@ int rootfs_enter(const struct spec *spec, struct prepared *prepared, int root_fd
 
 /* ---- the end ---- */
 
-static int mask(const char *path, struct gt_error *err)
+/* Directories are covered by one empty tmpfs (*empty, -1 until the first) and clones of it: the kernel walks all file systems when a cgroup ends. */
+static int mask(const char *path, int *empty, struct gt_error *err)
 {
 	struct stat info;
 	AUTO_CLOSE int place = open(path, O_PATH | O_CLOEXEC);
@@ -318,18 +319,13 @@ static int mask(const char *path, struct gt_error *err)
 		return errno == ENOENT || errno == ENOTDIR ? 0 : gt_fail_errno(err, errno, "mask %s", path);
 	if (fstat(place, &info) < 0)
 		return gt_fail_errno(err, errno, "mask %s", path);
-	AUTO_CLOSE int cover = -1;
-	if (S_ISDIR(info.st_mode)) {
-		struct spec_mount empty = { .destination = path, .type = "tmpfs", .source = "tmpfs", .attr_set = MOUNT_ATTR_RDONLY };
-		cover = mount_detached(&empty, -1, false, err);
-		if (cover < 0)
-			return -1;
-	} else {
-		cover = sys_open_tree(AT_FDCWD, "/dev/null", OPEN_TREE_CLONE);
-		if (cover < 0)
-			return gt_fail_errno(err, errno, "mask %s", path);
+	if (S_ISDIR(info.st_mode) && *empty < 0) {
+		struct spec_mount tmpfs = { .destination = path, .type = "tmpfs", .source = "tmpfs", .attr_set = MOUNT_ATTR_RDONLY };
+		*empty = mount_detached(&tmpfs, -1, false, err);
+		return *empty < 0 ? -1 : mount_attach(*empty, place, path, err);
 	}
-	return mount_attach(cover, place, path, err);
+	AUTO_CLOSE int cover = S_ISDIR(info.st_mode) ? sys_open_tree(*empty, "", OPEN_TREE_CLONE | AT_EMPTY_PATH) : sys_open_tree(AT_FDCWD, "/dev/null", OPEN_TREE_CLONE);
+	return cover < 0 ? gt_fail_errno(err, errno, "mask %s", path) : mount_attach(cover, place, path, err);
 }
 
 static int make_read_only(const char *path, struct gt_error *err)
@@ -349,8 +345,9 @@ int rootfs_finish(const struct spec *spec, struct gt_error *err)
 		if (make_read_only(spec->readonly.items[i], err) < 0)
 			return -1;
 	}
+	AUTO_CLOSE int empty = -1;
 	for (size_t i = 0; i < spec->masked.count; i++) {
-		if (mask(spec->masked.items[i], err) < 0)
+		if (mask(spec->masked.items[i], &empty, err) < 0)
 			return -1;
 	}
 	if (spec->read_only && sys_mount_setattr(AT_FDCWD, "/", 0, MOUNT_ATTR_RDONLY, 0, 0, -1) < 0)
