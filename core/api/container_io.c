@@ -45,17 +45,12 @@ HANDLER(serve_container_attach_ws)
 
 /* ---- streams ---- */
 
-static int tail_lines(const struct query *query, int64_t *tail, struct gt_error *err)
+/* "all", and as in Docker whatever else is no number: all. */
+static int64_t tail_lines(const struct query *query)
 {
-	const char *text = query_text(query, "tail");
-	*tail = -1;
-	if (!text || strcmp(text, "all") == 0)
-		return 0;
-	if (query_int(query, "tail", tail, err) < 0)
-		return -1;
-	if (*tail < 0)
-		*tail = -1;
-	return 0;
+	struct gt_error ignored = { 0 };
+	int64_t tail = -1;
+	return query_int(query, "tail", &tail, &ignored) < 0 || tail < 0 ? -1 : tail;
 }
 
 HANDLER(serve_container_logs)
@@ -67,12 +62,12 @@ HANDLER(serve_container_logs)
 		.stderr = query_bool(query, "stderr", false),
 		.timestamps = query_bool(query, "timestamps", false),
 		.details = query_bool(query, "details", false),
+		.tail = tail_lines(query),
 	};
 	bool tty = false;
 	if (!logs.stdout && !logs.stderr)
 		return gt_fail(err, GT_INVALID, "Bad parameters: you must choose at least one stream");
-	if (query_time(query, "since", &logs.since, err) < 0 || query_time(query, "until", &logs.until, err) < 0 ||
-	    tail_lines(query, &logs.tail, err) < 0)
+	if (query_time(query, "since", &logs.since, err) < 0 || query_time(query, "until", &logs.until, err) < 0)
 		return -1;
 	struct gt_stream *stream = gt_container_logs(request->api->engine, req_segment(request, 0), &logs, &tty, err);
 	return answer_stream(request, stream_content_type(request, tty), stream, err);

@@ -78,6 +78,7 @@ static void fill_host(struct gt_engine *engine, struct gt_host_config *host)
 	}
 	if (host->memory > 0 && !host->memory_swap) /* as much swap again, as Docker */
 		host->memory_swap = host->memory > INT64_MAX / 2 ? -1 : host->memory * 2;
+	host->pids_limit.set = host->pids_limit.set && host->pids_limit.value > 0; /* inspect shows null for "no limit", as Docker */
 	bool open = host->privileged || systempaths_unconfined(host);
 	if (open) {
 		host->masked_paths.set = host->readonly_paths.set = true;

@@ -126,6 +126,15 @@ static int add_extra(struct identity *identity, const char *list, struct gt_erro
 	return 0;
 }
 
+/* A number that is no uid or gid is told apart from a name that nobody has. */
+static int fail_unknown(const char *what, const char *wanted, struct gt_error *err)
+{
+	if (wanted[strspn(wanted, "0123456789")] == '\0')
+		return gt_fail(err, GT_INVALID, "uids and gids must be in range 0-%d", INT_MAX);
+	return gt_fail(err, GT_INVALID, "unable to find %s %.255s: no matching entries in %s file", what, wanted, strcmp(what, "user") == 0 ? "passwd" : "group");
+}
+
+/* The primary group is among the supplementary ones, so that a process cannot get rid of what is denied to that group (CVE-2022-36109). */
 int user_find(const char *user, const char *group_add, struct identity *identity, struct gt_error *err)
 {
 	AUTO_FREE char *copy = gt_xstrdup(user && user[0] ? user : "0");
@@ -138,16 +147,17 @@ int user_find(const char *user, const char *group_add, struct identity *identity
 	if (!find_user(wanted, identity, name)) {
 		int64_t number = number_of(wanted);
 		if (number < 0)
-			return gt_fail(err, GT_INVALID, "unable to find user %.255s: no matching entries in passwd file", wanted);
+			return fail_unknown("user", wanted, err);
 		identity->uid = (uid_t)number;
 	}
-	if (group && *group) {
-		int64_t gid = find_group(group);
-		if (gid < 0)
-			return gt_fail(err, GT_INVALID, "unable to find group %.255s: no matching entries in group file", group);
+	bool named = group && *group;
+	int64_t gid = named ? find_group(group) : 0;
+	if (gid < 0)
+		return fail_unknown("group", group, err);
+	if (named)
 		identity->gid = (gid_t)gid;
-	} else if (name[0]) {
+	add_group(identity, identity->gid);
+	if (!named && name[0])
 		add_memberships(identity, name);
-	}
 	return group_add && group_add[0] ? add_extra(identity, group_add, err) : 0;
 }
