@@ -258,13 +258,40 @@ static int set_ports(struct draft *draft)
 	return 0;
 }
 
+/* VENDOR/CLASS=NAME, as the Container Device Interface has it; files of the host begin with a slash. */
+static bool is_cdi_name(const char *text)
+{
+	const char *slash = strchr(text, '/');
+	return slash && slash != text && strchr(slash, '=');
+}
+
+static int set_host_devices(struct draft *draft, json_t *requests)
+{
+	const struct gt_strings *devices = arg_list(draft->args, "device");
+	AUTO_JSON json_t *files = json_array();
+	AUTO_JSON json_t *names = json_array();
+	for (size_t i = 0; i < devices->count; i++) {
+		if (is_cdi_name(devices->items[i])) {
+			json_array_append_new(names, json_string(devices->items[i]));
+		} else {
+			json_t *file = spec_device(devices->items[i], draft->err);
+			if (!file)
+				return -1;
+			json_array_append_new(files, file);
+		}
+	}
+	set_if_any(draft->host, "Devices", files);
+	if (json_array_size(names))
+		json_array_append_new(requests, json_pack("{s:s,s:i,s:O,s:[],s:{}}", "Driver", "cdi", "Count", 0, "DeviceIDs", names, "Capabilities", "Options"));
+	return 0;
+}
+
 static int set_devices(struct draft *draft)
 {
 	static const struct {
 		const char *flag, *field;
 		json_t *(*parse)(const char *text, struct gt_error *err);
 	} rows[] = {
-		{ "device", "Devices", spec_device },
 		{ "ulimit", "Ulimits", spec_ulimit },
 		{ "blkio-weight-device", "BlkioWeightDevice", spec_weight_device },
 		{ "device-read-bps", "BlkioDeviceReadBps", rate_bytes },
@@ -276,12 +303,16 @@ static int set_devices(struct draft *draft)
 		if (set_parsed(draft->args, rows[i].flag, draft->host, rows[i].field, rows[i].parse, draft->err) < 0)
 			return -1;
 	}
+	AUTO_JSON json_t *requests = json_array();
 	if (arg_given(draft->args, "gpus")) {
 		json_t *request = spec_gpus(arg_string(draft->args, "gpus"), draft->err);
 		if (!request)
 			return -1;
-		json_object_set_new(draft->host, "DeviceRequests", json_pack("[o]", request));
+		json_array_append_new(requests, request);
 	}
+	if (set_host_devices(draft, requests) < 0)
+		return -1;
+	set_if_any(draft->host, "DeviceRequests", requests);
 	return 0;
 }
 

@@ -220,7 +220,7 @@ json_t *spec_device(const char *text, struct gt_error *err)
 	}
 	if (*text != '/' || (mode && !is_device_mode(mode)) || (inside && *inside != '/'))
 		return gt_fail_null(err, GT_INVALID,
-				    "invalid device \"%.200s\": it reads /dev/HOST[:/dev/CONTAINER][:rwm]", text);
+				    "invalid device \"%.200s\": it reads /dev/HOST[:/dev/CONTAINER][:rwm] or VENDOR/CLASS=NAME", text);
 	return json_pack("{s:s,s:s,s:s}", "PathOnHost", copy, "PathInContainer", inside ? inside : copy, "CgroupPermissions",
 			 mode ? mode : "rwm");
 }

@@ -443,7 +443,7 @@ def test_the_way_out_and_internal(make_cluster):
     assert published.code != 0 and "network driver overlay cannot publish ports" in published.err
     # a second leg on a bridge publishes
     a.docker("network", "create", "front")
-    a.docker("run", "-d", "--name", "web", "--network", "name=ovl", "--network", "name=front,gw-priority=1", "-p", "8080:80", IMAGE,
+    a.gantry("run", "-d", "--name", "web", "--network", "name=ovl", "--network", "name=front,gw-priority=1", "-p", "8080:80", IMAGE,
              "sh", "-c", "echo hello >/index.html; exec httpd -f -p 80 -h /")
     wait_until(lambda: a.command("curl", "-s", "-m", "2", "http://127.0.0.1:8080/", check=False).out == "hello\n", 10, "the published port")
     web = address(a, "web")

@@ -97,10 +97,10 @@ def test_volumes_from(daemon, tmp_path):
 
 def test_subpath_of_a_volume(daemon):
     daemon.docker("run", "--rm", "-v", "data:/data", IMAGE, "sh", "-c", "mkdir -p /data/a/b; echo deep > /data/a/b/f; ln -s /etc /data/out")
-    out = daemon.docker("run", "--rm", "--mount", "type=volume,source=data,target=/m,volume-subpath=a/b", IMAGE, "cat", "/m/f").out
+    out = daemon.gantry("run", "--rm", "--mount", "type=volume,source=data,target=/m,volume-subpath=a/b", IMAGE, "cat", "/m/f").out
     assert out == "deep\n"
     for bad in ("../..", "out", "missing"):
-        result = daemon.docker("run", "--rm", "--mount", f"type=volume,source=data,target=/m,volume-subpath={bad}", IMAGE, "ls", "/m", check=False)
+        result = daemon.gantry("run", "--rm", "--mount", f"type=volume,source=data,target=/m,volume-subpath={bad}", IMAGE, "ls", "/m", check=False)
         assert result.code != 0, (bad, result)
 
 
