@@ -28,7 +28,7 @@
 	FLAG("cpus", 0, DECIMAL, NULL, "Number of CPUs"),                                                          \
 	FLAG("cpuset-cpus", 0, STRING, NULL, "CPUs in which to allow execution (0-3, 0,1)"),                       \
 	FLAG("cpuset-mems", 0, STRING, NULL, "Memory nodes in which to allow execution (0-3, 0,1)"),               \
-	FLAG("device", 0, LIST, NULL, "Add a host device to the container (HOST[:CONTAINER][:rwm])"),              \
+	FLAG("device", 0, LIST, NULL, "Add a device: HOST[:CONTAINER][:rwm], or VENDOR/CLASS=NAME of CDI"),        \
 	FLAG("device-cgroup-rule", 0, LIST, NULL, "Add a rule to the list of allowed devices"),                    \
 	FLAG("device-read-bps", 0, LIST, NULL, "Limit read rate (bytes per second) from a device"),                \
 	FLAG("device-read-iops", 0, LIST, NULL, "Limit read rate (IO per second) from a device"),                  \
