@@ -8,8 +8,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 /* ---- open, close ---- */
@@ -136,11 +138,32 @@ static int check_prepare(struct overlay *self, int kind, const char *id, const c
 	return 0;
 }
 
-/* The root directory of a stack has its topmost layer's mode and owner. */
-static int make_diff(struct overlay *self, const char *path, const struct layer *parent)
+/*
+ * ext4 keeps directories near their parent, in one block group, and gives inodes that were removed lately to nobody for minutes: where many were, each new
+ * file steps over all of them. Directories below one with this flag go where there is room instead, so layers lie apart. Other file systems refuse.
+ */
+static void spread_below(int dirfd, const char *name)
 {
+	int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), flags;
+	if (fd < 0)
+		return;
+	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0) {
+		flags |= FS_TOPDIR_FL;
+		(void)ioctl(fd, FS_IOC_SETFLAGS, &flags);
+	}
+	close(fd);
+}
+
+/* The root directory of a stack has its topmost layer's mode and owner. An image layer's is made under a random name: ext4 chooses its place by that. */
+static int make_diff(struct overlay *self, const struct layer *layer)
+{
+	char path[ID_MAX + 16], fresh[ID_MAX + LINK_LEN + 2];
+	const struct layer *parent = layer->parent;
+	bool image = layer->kind == GANTRY_LAYER_IMAGE;
 	mode_t mode = parent && parent->sealed ? parent->mode : 0755;
-	if (mkdirat(self->layers_fd, path, mode) < 0)
+	snprintf(path, sizeof path, "%s/diff", layer->id);
+	snprintf(fresh, sizeof fresh, "%s/%s", layer->id, image ? layer->link : "diff");
+	if (mkdirat(self->layers_fd, fresh, mode) < 0 || (image && renameat(self->layers_fd, fresh, self->layers_fd, path) < 0))
 		return -1;
 	if (parent && parent->sealed && (parent->uid || parent->gid) && fchownat(self->layers_fd, path, parent->uid, parent->gid, 0) < 0)
 		return -1;
@@ -155,9 +178,10 @@ static int make_files(struct overlay *self, const struct layer *layer, struct ga
 	about_text(layer->link, layer->parent ? layer->parent->id : NULL, layer->kind, about);
 	if (mkdirat(self->layers_fd, layer->id, 0700) < 0)
 		goto fail;
+	if (image)
+		spread_below(self->layers_fd, layer->id);
 	step = "diff";
-	snprintf(path, sizeof path, "%s/diff", layer->id);
-	if (make_diff(self, path, layer->parent) < 0)
+	if (make_diff(self, layer) < 0)
 		goto fail;
 	step = image ? "its short name" : "work";
 	snprintf(path, sizeof path, "%s/work", layer->id);
@@ -191,7 +215,7 @@ static int begin_anew(struct overlay *self, const struct gantry_call *call, cons
 	snprintf(path, sizeof path, "%s/diff", layer->id);
 	if (trash_put(self, self->layers_fd, path, trash_name, err) < 0)
 		return -1;
-	int rc = make_diff(self, path, layer->parent);
+	int rc = make_diff(self, layer);
 	if (rc < 0)
 		gantry_fail_errno(err, GANTRY_E_INTERNAL, errno, "make layer %.12s anew", layer->id);
 	trash_remove(self, call, trash_name);

@@ -5,12 +5,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -622,10 +624,33 @@ static void no_descriptor_stays_open(void **state)
 	stop_drivers(*state);
 }
 
+/* ext4 alone knows the flag; a writable layer is small and stays with the others. */
+static void image_layers_lie_apart(void **state)
+{
+	struct gt_driver *driver = open_overlay(state, "");
+	int flags = 0, other = 0;
+	close(begin(driver, "base", NULL));
+	close(begin(driver, "base", NULL)); /* anew */
+	assert_int_equal(count_entries(state, "layers/base"), 2);
+	image_layer(driver, "top", NULL);
+	writable(driver, "c1", "top");
+	AUTO_CLOSE int image = state_dir(state, "layers/base");
+	AUTO_CLOSE int container = state_dir(state, "layers/c1");
+	struct statfs fs;
+	assert_int_equal(fstatfs(image, &fs), 0);
+	if (fs.f_type != EXT4_SUPER_MAGIC)
+		skip();
+	assert_int_equal(ioctl(image, FS_IOC_GETFLAGS, &flags), 0);
+	assert_int_equal(ioctl(container, FS_IOC_GETFLAGS, &other), 0);
+	assert_true(flags & FS_TOPDIR_FL);
+	assert_false(other & FS_TOPDIR_FL);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, drivers_make, drivers_remove)
 	const struct CMUnitTest tests[] = {
+		TEST(image_layers_lie_apart),
 		TEST(a_stack_shows_all_its_layers),
 		TEST(single_and_empty_stacks_can_be_mounted),
 		TEST(a_hundred_and_thirty_layers_can_be_mounted),
