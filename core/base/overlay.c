@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -43,4 +44,18 @@ int gt_overlay_mount_classic(const struct gt_strings *options, struct gt_error *
 	int errnum = errno;
 	umount2(place, MNT_DETACH_);
 	return fd < 0 ? gt_fail_sys(err, GT_INTERNAL, errnum, "open the overlay on %s", place) : take_fd(fd);
+}
+
+int gt_overlay_claim(const struct gt_strings *options)
+{
+	AUTO_CLOSE int dir = -1;
+	for (size_t i = 0; i < options->count && dir < 0; i++) {
+		if (strncmp(options->items[i], "workdir=", 8) == 0)
+			dir = open(options->items[i] + 8, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	}
+	while (dir >= 0 && flock(dir, LOCK_EX) < 0) {
+		if (errno != EINTR)
+			return -1;
+	}
+	return take_fd(dir);
 }

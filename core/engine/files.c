@@ -14,6 +14,7 @@
 #include "image/fsjob.h"
 
 #define PIPE_SIZE (1 << 20)
+#define END_TIMEOUT (5 * GT_SECOND) /* from a process's end to the notice of it */
 
 static json_t *stat_json(const struct gt_fs_stat *stat)
 {
@@ -33,10 +34,25 @@ static int name_container(int rc, const char *ref, struct gt_error *err)
 	return gt_fail(err, GT_NOT_FOUND, "%s %.255s", message, ref);
 }
 
-static int read_stat(const struct gt_fsroot *root, const char *ref, const char *path, json_t **out, struct gt_error *err)
+/* After a failed job: whether the container's process ended under it. Then `root` is that of the stopped container, and the job can be done again. */
+static bool ended_meanwhile(struct gt_container *ctr, struct gt_fsroot *root, struct gt_error *err)
+{
+	struct gt_fsroot stopped = { 0 };
+	if (root->pid <= 0 || err->kind != GT_CONFLICT || err->errnum != ESRCH || !gt_exit_await(ctr, END_TIMEOUT) ||
+	    gt_container_fsroot(ctr, &stopped, err) < 0)
+		return false;
+	gt_container_fsroot_free(root);
+	*root = stopped;
+	return true;
+}
+
+static int read_stat(struct gt_container *ctr, struct gt_fsroot *root, const char *ref, const char *path, json_t **out, struct gt_error *err)
 {
 	struct gt_fs_stat stat = { 0 };
-	if (name_container(gt_fs_stat(root, path, &stat, err), ref, err) < 0)
+	int rc = gt_fs_stat(root, path, &stat, err);
+	if (rc < 0 && ended_meanwhile(ctr, root, err))
+		rc = gt_fs_stat(root, path, &stat, err);
+	if (name_container(rc, ref, err) < 0)
 		return -1;
 	*out = stat_json(&stat);
 	gt_fs_stat_free(&stat);
@@ -64,7 +80,7 @@ int gt_container_path_stat(struct gt_engine *engine, const char *ref, const char
 	struct gt_fsroot root = { 0 };
 	if (!ctr || check_path(path, err) < 0 || gt_container_fsroot(ctr, &root, err) < 0)
 		return -1;
-	int rc = read_stat(&root, ref, path, stat, err);
+	int rc = read_stat(ctr, &root, ref, path, stat, err);
 	gt_container_fsroot_free(&root);
 	return rc;
 }
@@ -82,10 +98,17 @@ struct job {
 	pthread_t thread;
 };
 
+static int write_archive(struct job *job)
+{
+	return job->path ? gt_fs_archive(&job->root, job->path, job->out_fd, &job->err) : gt_fs_export(&job->root, job->out_fd, &job->err);
+}
+
 static void *run_helper(void *arg)
 {
 	struct job *job = arg;
-	job->rc = job->path ? gt_fs_archive(&job->root, job->path, job->out_fd, &job->err) : gt_fs_export(&job->root, job->out_fd, &job->err);
+	job->rc = write_archive(job);
+	if (job->rc < 0 && ended_meanwhile(job->ctr, &job->root, &job->err)) /* before the first byte */
+		job->rc = write_archive(job);
 	close(job->out_fd);
 	return NULL;
 }
@@ -148,7 +171,7 @@ struct gt_stream *gt_container_archive(struct gt_engine *engine, const char *ref
 	struct gt_fsroot root = { 0 };
 	if (!ctr || check_path(path, err) < 0 || gt_container_fsroot(ctr, &root, err) < 0)
 		return NULL;
-	if (read_stat(&root, ref, path, stat, err) < 0) {
+	if (read_stat(ctr, &root, ref, path, stat, err) < 0) {
 		gt_container_fsroot_free(&root);
 		return NULL;
 	}
@@ -216,7 +239,10 @@ int gt_container_extract(struct gt_engine *engine, const char *ref, const char *
 		return -1;
 	if (gt_container_fsroot(ctr, &root, err) < 0)
 		return -1;
-	int rc = name_container(gt_fs_extract(&root, absolute, in_fd, no_overwrite_dir_non_dir, uid, gid, err), ref, err);
+	int rc = gt_fs_extract(&root, absolute, in_fd, no_overwrite_dir_non_dir, uid, gid, err);
+	if (rc < 0 && ended_meanwhile(ctr, &root, err)) /* nothing of the input has been read */
+		rc = gt_fs_extract(&root, absolute, in_fd, no_overwrite_dir_non_dir, uid, gid, err);
+	rc = name_container(rc, ref, err);
 	gt_container_fsroot_free(&root);
 	if (rc == 0)
 		gt_container_event(ctr, "extract-to-dir", NULL);

@@ -206,6 +206,7 @@ static int new_mount(const struct request *how, struct gt_error *err)
 	AUTO_CLOSE int context = (int)syscall(SYS_fsopen, how->type, FSOPEN_CLOEXEC);
 	if (context < 0)
 		return gt_fail_sys(err, GT_INTERNAL, errno, "mount %s: file system type %s", how->source, how->type);
+	AUTO_CLOSE int claim = gt_overlay_claim(&how->options);
 	int rc = configure(context, how, err);
 	if (rc > 0)
 		return mount_classic(how, err);

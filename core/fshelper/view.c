@@ -26,15 +26,27 @@ static int mount_id(int fd, uint64_t *id, struct gt_error *err)
 	return 0;
 }
 
+/* By ESRCH the engine knows that it may look at the container as a stopped one. */
+static int has_ended(struct gt_error *err)
+{
+	gt_fail(err, GT_CONFLICT, "the container's process has ended");
+	if (err)
+		err->errnum = ESRCH;
+	return -1;
+}
+
 static int enter_user_namespace(int pidfd, int procfd, struct gt_error *err)
 {
 	struct stat theirs, ours;
-	if (fstatat(procfd, "ns/user", &theirs, 0) < 0 || stat("/proc/self/ns/user", &ours) < 0)
-		return gt_fail_sys(err, GT_INTERNAL, errno, "look at the container's user namespace");
+	if (fstatat(procfd, "ns/user", &theirs, 0) < 0)
+		return errno == ENOENT || errno == ESRCH ? has_ended(err) :
+							   gt_fail_sys(err, GT_INTERNAL, errno, "look at the container's user namespace");
+	if (stat("/proc/self/ns/user", &ours) < 0)
+		return gt_fail_sys(err, GT_INTERNAL, errno, "look at the own user namespace");
 	if (theirs.st_ino == ours.st_ino && theirs.st_dev == ours.st_dev)
 		return 0;
 	if (setns(pidfd, CLONE_NEWUSER) < 0)
-		return gt_fail_sys(err, GT_INTERNAL, errno, "enter the container's user namespace");
+		return errno == ESRCH ? has_ended(err) : gt_fail_sys(err, GT_INTERNAL, errno, "enter the container's user namespace");
 	/* plain system calls: there is one thread */
 	if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, 0, 0, 0) < 0 || syscall(SYS_setresuid, 0, 0, 0) < 0)
 		return gt_fail_sys(err, GT_INTERNAL, errno, "become root of the container's user namespace");
@@ -45,16 +57,17 @@ static int open_running(int64_t pid, struct fs_view *view, struct gt_error *err)
 {
 	AUTO_CLOSE int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
 	if (pidfd < 0)
-		return gt_fail(err, GT_CONFLICT, "the container's process has ended");
+		return has_ended(err);
 	char path[64];
 	snprintf(path, sizeof path, "/proc/%d", (int)pid);
 	AUTO_CLOSE int proc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	AUTO_CLOSE int root = proc < 0 ? -1 : openat(proc, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* What ends has no root left, which reads as ENOENT, before it is reaped. */
 	if (root < 0)
-		return gt_fail_sys(err, GT_CONFLICT, errno, "open the root of the container's process");
+		return errno == ENOENT || errno == ESRCH ? has_ended(err) : gt_fail_sys(err, GT_CONFLICT, errno, "open the root of the container's process");
 	/* The pid was not reused between: the process behind the pidfd is still there. */
 	if (syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0)
-		return gt_fail(err, GT_CONFLICT, "the container's process has ended");
+		return has_ended(err);
 	if (enter_user_namespace(pidfd, proc, err) < 0)
 		return -1;
 	view->root = take_fd(root);

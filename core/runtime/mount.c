@@ -222,6 +222,7 @@ static int new_file_system(const struct spec_mount *mount, int userns, bool own_
 		return gt_fail_sys(err, GT_INVALID, errno, "mount on %s: file system type %s", mount->destination, mount->type);
 	if (mount->source[0] && set_string(context, "source", mount->source) < 0)
 		return explain(context, mount, errno, "source", err);
+	AUTO_CLOSE int claim = gt_overlay_claim(&mount->data);
 	for (size_t i = 0; i < mount->data.count; i++) {
 		int rc = set_option(context, mount, mount->data.items[i], userns, err);
 		if (rc != 0)

@@ -158,3 +158,25 @@ def test_lists_of_many_are_quick(fresh_daemon):
         for _ in range(5):
             daemon.api("GET", path)
     print([line.split("ms=")[1].split()[0] for line in daemon.log().splitlines() if "containers/json" in line])
+
+
+def test_files_of_a_stopped_container_for_many_at_once(daemon):
+    create(daemon, "true")
+    for _ in range(5):
+        assert statuses(daemon, 8, "GET", "/containers/c1/archive?path=/etc/passwd") == {200: 8}
+
+
+def test_files_of_a_container_that_ends_meanwhile(daemon):
+    """The process may be gone and its exit not told yet: the files are there all the same."""
+    create(daemon, "sh", "-c", "echo kept > /f; exec sleep 0.15", name="ends")
+    for _ in range(CYCLES // 4):
+        daemon.api("POST", "/containers/ends/start")
+        wait_until(lambda: daemon.api("HEAD", "/containers/ends/archive?path=/f").status == 200)
+        seen = collections.Counter()
+
+        def read(_):
+            while daemon.state("ends") == "running":
+                seen[daemon.api("GET", "/containers/ends/archive?path=/f").status] += 1
+                seen[daemon.api("HEAD", "/containers/ends/archive?path=/f").status] += 1
+        all_at_once(4, read)
+        assert set(seen) <= {200}, seen
