@@ -409,27 +409,32 @@ static int join_at(struct gt_container *ctr, size_t index, bool default_route, i
 	return 0;
 }
 
-/* Errors are told and passed over: it must go on. */
-static void leave_at(struct gt_container *ctr, size_t index, int netns_fd)
+/* Errors are told and passed over: it must go on. What remains of `endpoint` are its wishes. */
+static void leave(struct gt_container *ctr, struct gt_container_endpoint *endpoint, int netns_fd)
 {
 	struct nature nature = { 0 };
-	struct gt_container_endpoint endpoint = ctr->endpoints[index];
 	struct gt_error err = { 0 };
+	struct gt_driver *driver = network_driver(ctr->engine, endpoint->network_id, NULL);
+	if (driver && look_up(ctr->engine, endpoint->network_id, &nature, NULL) && !nature.host) {
+		if (endpoint->ports && gt_net_unpublish(driver, endpoint->network_id, endpoint->id, &err) < 0)
+			gt_warn("ports stay published", "id", ctr->id, "network", endpoint->network_name, "error", err.message);
+		if (gt_net_leave(driver, endpoint->network_id, endpoint->id, netns_fd, &err) < 0)
+			gt_warn("a network was not left in order", "id", ctr->id, "network", endpoint->network_name, "error", err.message);
+	}
+	resolver_leave(ctr, endpoint);
+	network_dismiss(ctr->engine, ctr->id, endpoint);
+	endpoint->id[0] = endpoint->mac[0] = endpoint->ipv4[0] = endpoint->ipv6[0] = endpoint->gateway4[0] = endpoint->gateway6[0] = '\0';
+	endpoint->host_ifname[0] = endpoint->ifname[0] = '\0';
+	endpoint->default_route = false;
+}
+
+static void leave_at(struct gt_container *ctr, size_t index, int netns_fd)
+{
+	struct gt_container_endpoint endpoint = ctr->endpoints[index];
 	if (!endpoint_joined(&endpoint))
 		return;
-	struct gt_driver *driver = network_driver(ctr->engine, endpoint.network_id, NULL);
-	if (driver && look_up(ctr->engine, endpoint.network_id, &nature, NULL) && !nature.host) {
-		if (endpoint.ports && gt_net_unpublish(driver, endpoint.network_id, endpoint.id, &err) < 0)
-			gt_warn("ports stay published", "id", ctr->id, "network", endpoint.network_name, "error", err.message);
-		if (gt_net_leave(driver, endpoint.network_id, endpoint.id, netns_fd, &err) < 0)
-			gt_warn("a network was not left in order", "id", ctr->id, "network", endpoint.network_name, "error", err.message);
-	}
-	resolver_leave(ctr, &endpoint);
-	network_dismiss(ctr->engine, ctr->id, &endpoint);
+	leave(ctr, &endpoint, netns_fd);
 	json_t *ports = take(endpoint.ports);
-	endpoint.id[0] = endpoint.mac[0] = endpoint.ipv4[0] = endpoint.ipv6[0] = endpoint.gateway4[0] = endpoint.gateway6[0] = '\0';
-	endpoint.host_ifname[0] = endpoint.ifname[0] = '\0';
-	endpoint.default_route = false;
 	replace(ctr, index, &endpoint);
 	json_decref(ports);
 	tell(ctr, endpoint.network_id, "disconnect");
@@ -490,13 +495,31 @@ static int check_connectable(struct gt_container *ctr, const struct nature *natu
 	return 0;
 }
 
-static void drop_at(struct gt_container *ctr, size_t index)
+/* Whose endpoint it is now, the caller says. */
+static struct gt_container_endpoint take_out(struct gt_container *ctr, size_t index)
 {
 	LOCKED(&ctr->lock);
 	gt_container_row_changed(ctr);
-	endpoint_release(&ctr->endpoints[index]);
+	struct gt_container_endpoint endpoint = ctr->endpoints[index];
 	ctr->endpoint_count--;
 	memmove(&ctr->endpoints[index], &ctr->endpoints[index + 1], (ctr->endpoint_count - index) * sizeof *ctr->endpoints);
+	return endpoint;
+}
+
+/* Undoes take_out(): the array is as large as it was. */
+static void put_back(struct gt_container *ctr, size_t index, const struct gt_container_endpoint *endpoint)
+{
+	LOCKED(&ctr->lock);
+	gt_container_row_changed(ctr);
+	memmove(&ctr->endpoints[index + 1], &ctr->endpoints[index], (ctr->endpoint_count - index) * sizeof *ctr->endpoints);
+	ctr->endpoints[index] = *endpoint;
+	ctr->endpoint_count++;
+}
+
+static void drop_at(struct gt_container *ctr, size_t index)
+{
+	struct gt_container_endpoint endpoint = take_out(ctr, index);
+	endpoint_release(&endpoint);
 }
 
 static bool has_default_route(const struct gt_container *ctr)
@@ -568,18 +591,30 @@ int gt_network_connect(struct gt_engine *engine, const char *ref, const json_t *
 	return -1;
 }
 
-/* Takes a running container out of a network and sees that another leads out. */
-static void leave_running(struct gt_container *ctr, size_t index)
+/* Takes a running container out of the network that it has no endpoint in any more, and sees that another leads out. */
+static void leave_running(struct gt_container *ctr, struct gt_container_endpoint *endpoint)
 {
 	struct gt_error err = { 0 };
 	AUTO_CLOSE int netns = open_netns(ctr, &err);
-	leave_at(ctr, index, netns);
-	drop_at(ctr, index);
+	if (endpoint_joined(endpoint)) {
+		leave(ctr, endpoint, netns);
+		tell(ctr, endpoint->network_id, "disconnect");
+	}
 	resolver_change(ctr);
 	if (netns >= 0 && appoint(ctr, netns, &err) < 0)
 		gt_warn("no other network takes over the default route and the ports", "id", ctr->id, "error", err.message);
 	if (gt_endpoints_write_files(ctr, &err) < 0)
 		gt_warn("the hosts file could not be written", "id", ctr->id, "error", err.message);
+}
+
+void gt_endpoints_resettle(struct gt_container *ctr)
+{
+	struct gt_error err = { 0 };
+	if (!gt_container_is_running(ctr) || has_default_route(ctr) || elect(ctr, true) == SIZE_MAX)
+		return;
+	AUTO_CLOSE int netns = open_netns(ctr, &err);
+	if (netns < 0 || appoint(ctr, netns, &err) < 0 || gt_container_save(ctr, &err) < 0)
+		gt_warn("no network takes over the default route and the ports", "id", ctr->id, "error", err.message);
 }
 
 int gt_network_disconnect(struct gt_engine *engine, const char *ref, const char *container, bool force, struct gt_error *err)
@@ -600,9 +635,17 @@ int gt_network_disconnect(struct gt_engine *engine, const char *ref, const char 
 		return gt_fail(err, GT_DENIED, "container cannot be disconnected from host network or connected to host network");
 	if (index == SIZE_MAX)
 		return gt_fail(err, GT_DENIED, "container %s is not connected to network %s", ctr->name, nature.name);
-	if (gt_container_is_running(ctr))
-		leave_running(ctr, index);
-	else
-		drop_at(ctr, index);
-	return gt_container_save(ctr, err);
+	/* Stored before it is done: what a daemon finds at its start that no container owns, it removes. What is missing, it could not make again. */
+	struct gt_container_endpoint endpoint = take_out(ctr, index);
+	if (gt_container_save(ctr, err) < 0) {
+		put_back(ctr, index, &endpoint);
+		return -1;
+	}
+	int rc = 0;
+	if (gt_container_is_running(ctr)) {
+		leave_running(ctr, &endpoint);
+		rc = gt_container_save(ctr, err); /* with the one that took over */
+	}
+	endpoint_release(&endpoint);
+	return rc;
 }

@@ -27,8 +27,7 @@ bool gt_exit_await(struct gt_container *ctr, int64_t timeout)
 	return ctr->exit_seen || (ctr->status != GT_RUNNING && ctr->status != GT_PAUSED);
 }
 
-/* The shim died without a word: what it left behind is killed, and what it wrote is read. */
-static void bury_without_shim(struct gt_container *ctr, struct gt_shim_event *exit)
+void gt_exit_bury(struct gt_container *ctr)
 {
 	struct gt_error err = { 0 };
 	struct gt_cgroup *cgroup = NULL;
@@ -37,6 +36,13 @@ static void bury_without_shim(struct gt_container *ctr, struct gt_shim_event *ex
 	gt_cgroup_free(cgroup);
 	if (gt_cgroup_remove(ctr->cgroup, &err) < 0)
 		gt_warn("a cgroup is left behind", "id", ctr->id, "error", err.message);
+}
+
+/* The shim died without a word: what it left behind is killed, and what it wrote is read. */
+static void bury_without_shim(struct gt_container *ctr, struct gt_shim_event *exit)
+{
+	struct gt_error err = { 0 };
+	gt_exit_bury(ctr);
 	if (gt_shim_read_exit(ctr->bundle, exit, &err) == 0)
 		return;
 	gt_warn("a container ended and left no exit status", "id", ctr->id, "error", err.message);

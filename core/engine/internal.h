@@ -208,6 +208,8 @@ int gt_monitor_add(struct gt_container *ctr, struct gt_error *err);
 void gt_exit_settle(struct gt_container *ctr);
 /* Waits for the monitor to see the exit. True when it has within timeout (ns; < 0: for ever). */
 bool gt_exit_await(struct gt_container *ctr, int64_t timeout);
+/* Kills and removes what a shim that is dead left in the container's cgroup; nothing where it left nothing. Caller holds op. Errors are logged. */
+void gt_exit_bury(struct gt_container *ctr);
 #define GT_ENDING (200 * GT_MILLISECOND)        /* at most, from the end of the last process to the shim's word */
 /* What to do after an exit: true where a restart has been arranged. */
 bool gt_restart_arrange(struct gt_container *ctr, int64_t ran);
@@ -315,6 +317,8 @@ char *gt_endpoints_netns(struct gt_container *ctr, struct gt_error *err);
 int gt_endpoints_join(struct gt_container *ctr, int netns_fd, struct gt_error *err);
 /* exit or failed start: leaves all. netns_fd -1: gone already. Errors are logged: it must go on. */
 void gt_endpoints_leave(struct gt_container *ctr, int netns_fd);
+/* Start-up: a daemon died before another network of a running container took over the default route and the ports. Errors are logged. */
+void gt_endpoints_resettle(struct gt_container *ctr);
 /* rm: gives back reservations. */
 void gt_endpoints_release(struct gt_container *ctr);
 json_t *gt_endpoints_settings(struct gt_container *ctr);        /* inspect's NetworkSettings */

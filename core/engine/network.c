@@ -422,5 +422,9 @@ void gt_networks_reconcile(struct gt_engine *engine)
 			gt_err("a network driver could not put its things in order", "driver", json_string_value(name), "error", err.message);
 		free_stock(&stock);
 	}
+	for (i = 0; all[i]; i++) {
+		LOCKED(&all[i]->op);
+		gt_endpoints_resettle(all[i]);
+	}
 	gt_containers_put(all);
 }

@@ -125,6 +125,7 @@ unspawn:
 	if (created.netns_fd >= 0)
 		close(created.netns_fd);
 unprepare:
+	gt_exit_bury(ctr); /* the shim undoes what it did, unless it was killed */
 	gt_mounts_release(ctr);
 	gt_remove_tree(AT_FDCWD, ctr->bundle, NULL);
 	return -1;

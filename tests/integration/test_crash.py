@@ -319,7 +319,7 @@ def come_and_go(c, body):
     assert connected in [(False,), (False, True), (True, False), (False,), (False,)][done]
     assert c.status() == "running"
     inside = run("nsenter", "-t", str(c.daemon.inspect("subject")["State"]["Pid"]), "-n", "ip", "-br", "link").out
-    assert connected or "eth1" not in inside
+    assert connected == ("eth1" in inside)
     if connected:
         c.must("POST", "/networks/crash/disconnect", {"Container": "subject"})
 
@@ -418,6 +418,30 @@ def test_a_killed_shim_ends_its_container_and_is_told(fresh_daemon):
     assert d.inspect("x1")["State"]["ExitCode"] != 0
     d.docker("start", "x1")
     assert d.state("x1") == "running"
+    d.remove_everything()
+    assert d.audit() == []
+
+
+def test_a_shim_killed_during_the_start_leaves_nothing(fresh_daemon):
+    d = fresh_daemon.start()
+    d.docker("create", "--name", "x1", IMAGE, "sleep", "100")
+    failed = 0
+    for i in range(24):
+        started = []
+        thread = threading.Thread(target=lambda: started.append(d.api("POST", "/containers/x1/start").status))
+        before = d.pids()
+        thread.start()
+        while thread.is_alive() and not (shims := sorted(d.pids() - before)):
+            pass
+        time.sleep(i % 8 * 0.003)
+        if shims:
+            os.kill(shims[0], signal.SIGKILL)
+        thread.join()
+        failed += started != [204]
+        d.api("POST", "/containers/x1/kill")
+        wait_until(lambda: d.state("x1") in ("created", "exited"), what="the end")
+        wait_until(lambda: not [path for path in d.cgroups() if os.path.basename(path) != d.name], 3, "the end of the cgroup")
+    assert failed > 0
     d.remove_everything()
     assert d.audit() == []
 
