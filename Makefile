@@ -5,6 +5,7 @@
 #   make unit | integration    one of them
 #   make BUILD=build/asan SAN=address,undefined     a sanitizer build (also SAN=thread)
 #   make install DESTDIR= PREFIX=/usr/local         and uninstall
+#   make crash                 random work with deaths of daemon and shims; ROUNDS (500), SECONDS (3600), SEED, FROM
 #   make tsan                  unit tests with ThreadSanitizer
 #   make fuzz                  libFuzzer targets, FUZZ_SECONDS (10) each
 #   make lint                  clang-tidy and cppcheck
@@ -157,6 +158,9 @@ PYTEST_JOBS ?= $(shell nproc)
 integration: all
 	@GT_BUILD=$(abspath $(BUILD)) /usr/bin/python3 -m pytest -q -n $(PYTEST_JOBS) --dist loadfile -p no:cacheprovider tests/integration $(PYTEST_ARGS)
 test: unit integration
+# Prints its seed, and how to repeat where it fails.
+crash: all
+	@GT_BUILD=$(abspath $(BUILD)) ROUNDS=$(ROUNDS) SECONDS=$(SECONDS) SEED=$(SEED) FROM=$(FROM) tests/crash/run
 # Threads: the unit tests with ThreadSanitizer.
 tsan:
 	@$(MAKE) BUILD=build/tsan SAN=thread unit
@@ -214,4 +218,4 @@ clean:
 	rm -rf $(BUILD)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all unit integration test tsan fuzz fuzz-run lint install uninstall clean
+.PHONY: all unit integration test crash tsan fuzz fuzz-run lint install uninstall clean

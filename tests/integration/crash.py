@@ -184,7 +184,8 @@ class CrashingDaemon:
         for image in d.json("GET", "/images/json"):
             if image["Id"] not in self.images:
                 self.must("DELETE", f"/images/{image['Id']}?force=1")
-        assert {image["Id"] for image in d.json("GET", "/images/json?all=1")} == self.images
+        left = [image for image in d.json("GET", "/images/json?all=1") if image["Id"] not in self.images]
+        assert not left, f"images that cannot be removed: {left}"
 
     def check_clean(self):
         """Nothing is there that was not there before the step, and nothing is missing."""
@@ -193,7 +194,8 @@ class CrashingDaemon:
             return [f"left: {name}" for name in seen - self.clean] + [f"lost: {name}" for name in self.clean - seen]
         with contextlib.suppress(AssertionError):
             wait_until(lambda: not difference(), 3)
-        assert difference() == []
+        found = difference()
+        assert not found, "\n".join(found)
 
     def check_witness_log(self):
         numbers = [int(line) for line in self.daemon.docker("logs", "witness").out.split()]
