@@ -427,12 +427,12 @@ def test_a_shim_killed_during_the_start_leaves_nothing(fresh_daemon):
     d.docker("create", "--name", "x1", IMAGE, "sleep", "100")
     failed = 0
     for i in range(24):
-        started = []
+        started, shims = [], []
         thread = threading.Thread(target=lambda: started.append(d.api("POST", "/containers/x1/start").status))
         before = d.pids()
         thread.start()
-        while thread.is_alive() and not (shims := sorted(d.pids() - before)):
-            pass
+        while thread.is_alive() and not shims:
+            shims = sorted(d.pids() - before)
         time.sleep(i % 8 * 0.003)
         if shims:
             os.kill(shims[0], signal.SIGKILL)
