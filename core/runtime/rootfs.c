@@ -324,7 +324,8 @@ static int mask(const char *path, int *empty, struct gt_error *err)
 		*empty = mount_detached(&tmpfs, -1, false, err);
 		return *empty < 0 ? -1 : mount_attach(*empty, place, path, err);
 	}
-	AUTO_CLOSE int cover = S_ISDIR(info.st_mode) ? sys_open_tree(*empty, "", OPEN_TREE_CLONE | AT_EMPTY_PATH) : sys_open_tree(AT_FDCWD, "/dev/null", OPEN_TREE_CLONE);
+	AUTO_CLOSE int cover = S_ISDIR(info.st_mode) ? sys_open_tree(*empty, "", OPEN_TREE_CLONE | AT_EMPTY_PATH) :
+						       sys_open_tree(AT_FDCWD, "/dev/null", OPEN_TREE_CLONE);
 	return cover < 0 ? gt_fail_errno(err, errno, "mask %s", path) : mount_attach(cover, place, path, err);
 }
 

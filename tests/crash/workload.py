@@ -11,21 +11,12 @@ import struct
 import tarfile
 import threading
 
+from building import archive
 from harness import IMAGE
 
 GONE = None
 ENDLESS = "i=0; while true; do echo $i; i=$((i+1)); sleep 0.05; done"
 CONTAINERS = 3  # of each client
-
-
-def tar(files):
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
-        for name, data in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-    return out.getvalue()
 
 
 def untar(data):
@@ -220,7 +211,7 @@ class Client:
 
     def copy(self, c):
         name, data = f"f{self.chance.randrange(3)}", self.chance.randbytes(self.chance.choice([0, 10, 70000]))
-        status, _ = self.ask("PUT", f"/containers/{c.name}/archive?path=/", tar({name: data}), {"Content-Type": "application/x-tar"})
+        status, _ = self.ask("PUT", f"/containers/{c.name}/archive?path=/", archive({name: data}, "w"), {"Content-Type": "application/x-tar"})
         if status == 200:
             c.files[name] = data
         elif status is None:
@@ -270,7 +261,7 @@ class Client:
     def build(self, _):
         name = f"crash/built{self.number}:1"
         text = f"FROM {IMAGE}\nCOPY f /f\nRUN cat /f > /g && echo {self.chance.randrange(4)} >> /g\nLABEL a=b\n"
-        data = tar({"Dockerfile": text.encode(), "f": b"built\n" * self.chance.choice([1, 1000])})
+        data = archive({"Dockerfile": text.encode(), "f": b"built\n" * self.chance.choice([1, 1000])}, "w")
         status, body = self.ask("POST", f"/build?t={name}&rm=1&forcerm=1", data, {"Content-Type": "application/x-tar"})
         if status == 200 and b'"errorDetail"' in body and not self.trouble.is_set():
             self.fail(f"build: {body[-400:]}")

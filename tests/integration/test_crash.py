@@ -1,17 +1,16 @@
 """kill -9 of the daemon in the middle of each life-cycle step: nothing lost, nothing leaked. How, tells crash.py."""
 
 import http.client
-import io
 import json
 import os
 import random
 import signal
-import tarfile
 import threading
 import time
 
 import pytest
 
+from building import archive
 from crash import STEPS, CrashingDaemon, build_library, step
 from harness import IMAGE, Daemon, run, wait_until
 
@@ -199,7 +198,7 @@ def an_exit_with_a_restart(c):
 def copy_into(c):
     c.create(command=("cat", "/d/file"))
     yield
-    done = c.ask("PUT", "/containers/subject/archive?path=/", tar({"d/file": b"x" * 100000}), headers={"Content-Type": "application/x-tar"})
+    done = c.ask("PUT", "/containers/subject/archive?path=/", archive({"d/file": b"x" * 100000}, "w"), headers={"Content-Type": "application/x-tar"})
     yield
     if done:
         c.must("POST", "/containers/subject/start")
@@ -219,16 +218,6 @@ def health(c):
 
 
 # ---- images, volumes, networks ----
-
-def tar(files):
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
-        for name, data in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-    return out.getvalue()
-
 
 @step
 def commit(c):
@@ -267,7 +256,7 @@ def load(c):
 @step
 def import_image(c):
     yield
-    done = c.ask("POST", "/images/create?fromSrc=-&repo=crash/imported&tag=1", tar({"file": b"y" * 5000}), headers={"Content-Type": "application/x-tar"})
+    done = c.ask("POST", "/images/create?fromSrc=-&repo=crash/imported&tag=1", archive({"file": b"y" * 5000}, "w"), headers={"Content-Type": "application/x-tar"})
     yield
     assert c.has_image("crash/imported:1") or not done
 
