@@ -76,7 +76,7 @@ def life(daemon, i):
     with Wire(daemon, 60) as connection:
         assert connection.request("POST", f"/exec/{made}/start", b"{}", UPGRADE).head()[0] == 101
         assert connection.frames()[1] == b"x\n"
-    assert daemon.api("GET", f"/containers/{name}/logs?stdout=1").body.endswith(b"hello\n")
+    wait_until(lambda: daemon.api("GET", f"/containers/{name}/logs?stdout=1").body.endswith(b"hello\n"), what="the first process's line")
     assert daemon.api("DELETE", f"/containers/{name}?force=1", timeout=120).status == 204
 
 
