@@ -233,6 +233,16 @@ int gt_remove_tree(int dirfd, const char *path, struct gt_error *err)
 	return remove_subdir(dirfd, name, -1, 128, err) < 0 ? -1 : 0;
 }
 
+int gt_fd_raise(int fd)
+{
+	enum { HIGH = 1024 };
+	int high = fd >= 0 && fd < HIGH ? fcntl(fd, F_DUPFD_CLOEXEC, HIGH) : -1;
+	if (high < 0)
+		return fd;
+	close(fd);
+	return high;
+}
+
 ssize_t gt_send_fds(int sock, const void *bytes, size_t len, const int *fds, size_t nfds)
 {
 	union {

@@ -45,6 +45,10 @@ int gt_mkdirs(int dirfd, const char *path, mode_t mode, struct gt_error *err);
  * and trusted. Inside, never follows a symbolic link and never crosses a mount point; a missing path is no error. */
 int gt_remove_tree(int dirfd, const char *path, struct gt_error *err);
 
+/* Moves a descriptor that will stay for long to a high number, where a process to come need not take it over (gt_spawn copies the table up to the highest
+ * that is asked for). Returns the new one; the same where there is no room. */
+int gt_fd_raise(int fd);
+
 /* One message with up to 8 descriptors over a unix socket. gt_recv_fds stores at most *nfds
  * descriptors and sets *nfds; descriptors that do not fit are closed. Return the bytes
  * transferred, 0 at end of file, -1 with errno. */

@@ -38,6 +38,17 @@ struct child_args {
 #define STACK_MAPPING MAP_PRIVATE
 #endif
 
+/* A table of its own, with no more than what is wanted in it: the parent's long-lived descriptors are many, and high (gt_fd_raise). */
+NO_STACK_MARKS static int leave_table(const int *fds, size_t nfds)
+{
+	int highest = STDERR_FILENO;
+	for (size_t i = 0; i < nfds; i++) {
+		if (fds[i] > highest)
+			highest = fds[i];
+	}
+	return close_range((unsigned)highest + 1, ~0u, CLOSE_RANGE_UNSHARE);
+}
+
 /* Moves the wanted descriptors above the range they will land in, then into place. */
 NO_STACK_MARKS static int place_fds(const int *fds, int nfds)
 {
@@ -63,6 +74,8 @@ NO_STACK_MARKS static int child_main(void *arg)
 	const struct gt_spawn *how = args->how;
 	char *empty[] = { NULL };
 	struct sigaction dfl = { .sa_handler = SIG_DFL };
+	if (leave_table(how->fds, how->nfds) < 0)
+		goto failed;
 	for (int sig = 1; sig < NSIG; sig++) {
 		if (sig != SIGKILL && sig != SIGSTOP)
 			sigaction(sig, &dfl, NULL);
@@ -96,7 +109,7 @@ int gt_spawn(const struct gt_spawn *how, pid_t *pid, int *pidfd, struct gt_error
 	struct child_args *args = stack; /* at the far end of the child's stack */
 	*args = (struct child_args){ .how = how };
 	int fd = -1;
-	pid_t child = clone(child_main, (char *)stack + SPAWN_STACK, SHARED_MEMORY | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
+	pid_t child = clone(child_main, (char *)stack + SPAWN_STACK, SHARED_MEMORY | CLONE_FILES | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
 			    args, &fd);
 	int failure = child < 0 ? errno : args->failure;
 	pthread_setcancelstate(cancel, NULL);

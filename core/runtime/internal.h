@@ -103,7 +103,7 @@ void prepared_empty(const struct spec *spec, struct prepared *prepared);        
 void prepared_release(const struct spec *spec, struct prepared *prepared);
 /* All its descriptors in a fixed order, for handing them to the sandbox: the i-th slot, NULL past the end. */
 int *prepared_slot(const struct spec *spec, struct prepared *prepared, size_t i);
-/* The sandbox: the root in place, everything mounted, pivoted, masked. root_fd: the bundle's rootfs directory. */
+/* The sandbox: the root in place, everything mounted, pivoted, the sysctls set. root_fd: the bundle's rootfs directory. */
 int rootfs_enter(const struct spec *spec, struct prepared *prepared, int root_fd, struct gt_error *err);
 /* After the console: paths are masked, the root becomes read-only where it is asked for. */
 int rootfs_finish(const struct spec *spec, struct gt_error *err);

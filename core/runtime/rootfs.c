@@ -287,8 +287,46 @@ static int fill_dev(const struct spec *spec, struct prepared *prepared, struct g
 	return 0;
 }
 
+/* ---- the kernel's parameters ---- */
+
+/* Through /proc as the caller sees it. */
+static int set_sysctls(const struct spec *spec, struct gt_error *err)
+{
+	const char *name;
+	json_t *value;
+	json_object_foreach((json_t *)spec->sysctl, name, value) {
+		if (!json_is_string(value) || strstr(name, "..") || strlen(name) > 128)
+			return gt_fail(err, GT_INVALID, "the sysctl %.128s is not a name with a string", name);
+		AUTO_FREE char *path = gt_xasprintf("/proc/sys/%s", name);
+		for (char *p = path + 10; *p; p++) {
+			if (*p == '.')
+				*p = '/';
+			else if (*p == '/')
+				*p = '.';
+		}
+		if (gt_write_control(AT_FDCWD, path, json_string_value(value), err) < 0)
+			return gt_context(err, "set the sysctl %s", name);
+	}
+	return 0;
+}
+
+/* Where the container's own procfs will be, before anything else is mounted on it; 0 where there is none. In the host's, the kernel would go through
+ * an entry for each network namespace that ever wrote there. */
+static size_t own_proc(const struct spec *spec)
+{
+	for (size_t i = 1; i < spec->mount_count; i++) {
+		const struct spec_mount *mount = &spec->mounts[i];
+		if (!mount->bind && strcmp(mount->type, "proc") == 0 && strcmp(mount->destination, "/proc") == 0)
+			return mount->attr_set & MOUNT_ATTR_RDONLY ? 0 : i;
+	}
+	return 0;
+}
+
 int rootfs_enter(const struct spec *spec, struct prepared *prepared, int root_fd, struct gt_error *err)
 {
+	size_t proc = own_proc(spec);
+	if (!proc && set_sysctls(spec, err) < 0)
+		return -1;
 	if (pivot(prepared->mounts[0], root_fd, err) < 0)
 		return -1;
 	mode_t before = umask(0);
@@ -296,6 +334,8 @@ int rootfs_enter(const struct spec *spec, struct prepared *prepared, int root_fd
 	bool dev_done = false;
 	for (size_t i = 1; rc == 0 && i < spec->mount_count; i++) {
 		rc = mount_one(&spec->mounts[i], &prepared->mounts[i], prepared, err);
+		if (rc == 0 && i == proc)
+			rc = set_sysctls(spec, err);
 		/* nodes first: later mounts may go on top of what is in /dev */
 		if (rc == 0 && !dev_done && strcmp(spec->mounts[i].destination, "/dev") == 0) {
 			dev_done = true;

@@ -115,26 +115,6 @@ static int become_root_inside(struct gt_error *err)
 	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? gt_fail_errno(err, errno, "hide from the container") : 0;
 }
 
-static int set_sysctls(const struct spec *spec, struct gt_error *err)
-{
-	const char *name;
-	json_t *value;
-	json_object_foreach((json_t *)spec->sysctl, name, value) {
-		if (!json_is_string(value) || strstr(name, "..") || strlen(name) > 128)
-			return gt_fail(err, GT_INVALID, "the sysctl %.128s is not a name with a string", name);
-		AUTO_FREE char *path = gt_xasprintf("/proc/sys/%s", name);
-		for (char *p = path + 10; *p; p++) {
-			if (*p == '.')
-				*p = '/';
-			else if (*p == '/')
-				*p = '.';
-		}
-		if (gt_write_control(AT_FDCWD, path, json_string_value(value), err) < 0)
-			return gt_context(err, "set the sysctl %s", name);
-	}
-	return 0;
-}
-
 static void raise_loopback(void)
 {
 	struct ifreq request = { .ifr_name = "lo" };
@@ -183,7 +163,7 @@ static int set_up(const struct sandbox *sandbox, struct plan *plan, int *console
 		return gt_fail_errno(err, errno, "make a cgroup namespace");
 	if (is_new(spec, CLONE_NEWNET))
 		raise_loopback();
-	if (set_names(spec, err) < 0 || set_sysctls(spec, err) < 0 || rootfs_enter(spec, &prepared, root_fd, err) < 0)
+	if (set_names(spec, err) < 0 || rootfs_enter(spec, &prepared, root_fd, err) < 0)
 		return -1;
 	setsid();
 	*console = -1;

@@ -39,8 +39,8 @@ static struct gt_shim *shim_new(const char *bundle, int events, int pidfd)
 {
 	struct gt_shim *shim = gt_xcalloc(1, sizeof *shim);
 	shim->socket = gt_xasprintf("%s/" GT_SHIM_SOCKET, bundle);
-	shim->events = events;
-	shim->pidfd = pidfd;
+	shim->events = gt_fd_raise(events);
+	shim->pidfd = gt_fd_raise(pidfd);
 	return shim;
 }
 

@@ -67,27 +67,37 @@ static void put_default_route(struct batch *batch, const char *what, const struc
 	put_u32(batch, RTA_OIF, (uint32_t)ifindex);
 }
 
-static int set(const struct interface *interface, const char *value, const char *family, const char *key, struct gantry_error *err)
+static int set(const struct interface *interface, int proc, const char *value, const char *family, const char *key, struct gantry_error *err)
 {
-	if (sysctl_set(value, family, interface->ifname, key) < 0)
+	if (sysctl_set_at(proc, value, family, interface->ifname, key) < 0)
 		return gantry_fail_errno(err, GANTRY_E_INTERNAL, errno, "set %s on the container's %s", key, interface->ifname);
 	return 0;
 }
 
 /* Before the link is up, so that IPv6 does nothing there that would have to be undone. */
-static int set_sysctls(const struct interface *interface, struct gantry_error *err)
+static int set_sysctls_at(const struct interface *interface, int proc, struct gantry_error *err)
 {
 	bool six = interface->ipv6.family != 0;
-	if (interface->announce && interface->ipv4.family && set(interface, "1", "ipv4", "arp_notify", err) < 0)
+	if (interface->announce && interface->ipv4.family && set(interface, proc, "1", "ipv4", "arp_notify", err) < 0)
 		return -1;
 	if (!interface->kernel_ipv6)
 		return 0;
-	if (set(interface, six ? "0" : "1", "ipv6", "disable_ipv6", err) < 0)
+	if (set(interface, proc, six ? "0" : "1", "ipv6", "disable_ipv6", err) < 0)
 		return -1;
 	/* Its neighbours are no routers. */
-	if (six && set(interface, "0", "ipv6", "accept_ra", err) < 0)
+	if (six && set(interface, proc, "0", "ipv6", "accept_ra", err) < 0)
 		return -1;
-	return six && interface->announce ? set(interface, "1", "ipv6", "ndisc_notify", err) : 0;
+	return six && interface->announce ? set(interface, proc, "1", "ipv6", "ndisc_notify", err) : 0;
+}
+
+static int set_sysctls(const struct interface *interface, struct gantry_error *err)
+{
+	int proc = proc_of_its_own();
+	if (proc < 0)
+		return gantry_fail_errno(err, GANTRY_E_INTERNAL, errno, "open /proc");
+	int rc = set_sysctls_at(interface, proc, err);
+	close(proc);
+	return rc;
 }
 
 /* Another endpoint carries the default route now: this one's, of a former join, goes if it is there. */

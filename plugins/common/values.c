@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -112,11 +113,31 @@ int option_number(const char *network, const char *key, const char *value, uint3
 	return 0;
 }
 
+int proc_of_its_own(void)
+{
+	int context = fsopen("proc", FSOPEN_CLOEXEC);
+	int proc = context >= 0 && fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0 ? fsmount(context, FSMOUNT_CLOEXEC, 0) : -1;
+	if (context >= 0)
+		close(context);
+	return proc >= 0 ? proc : open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
 int sysctl_set(const char *value, const char *family, const char *ifname, const char *key)
 {
+	int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int rc = proc < 0 ? -1 : sysctl_set_at(proc, value, family, ifname, key);
+	int saved = errno;
+	if (proc >= 0)
+		close(proc);
+	errno = saved;
+	return rc;
+}
+
+int sysctl_set_at(int proc, const char *value, const char *family, const char *ifname, const char *key)
+{
 	char path[128], old[16];
-	snprintf(path, sizeof path, "/proc/sys/net/%s/%s%s%s%s", family, ifname ? "conf/" : "", ifname ? ifname : "", ifname ? "/" : "", key);
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	snprintf(path, sizeof path, "sys/net/%s/%s%s%s%s", family, ifname ? "conf/" : "", ifname ? ifname : "", ifname ? "/" : "", key);
+	int fd = openat(proc, path, O_WRONLY | O_CLOEXEC);
 	size_t len = strlen(value);
 	ssize_t done = fd < 0 ? -1 : write(fd, value, len);
 	int saved = errno;
@@ -125,7 +146,7 @@ int sysctl_set(const char *value, const char *family, const char *ifname, const 
 	if (done == (ssize_t)len)
 		return 0;
 	/* Where /proc/sys is read-only, it may be as it should be. */
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
 	done = fd < 0 ? -1 : read(fd, old, sizeof old);
 	if (fd >= 0)
 		close(fd);

@@ -36,5 +36,10 @@ int option_number(const char *network, const char *key, const char *value, uint3
 /* Makes net.FAMILY.conf.IFNAME.KEY (net.FAMILY.KEY where ifname is NULL) of the calling thread's network namespace `value`. ifname is valid. Returns -1 with
  * errno. */
 int sysctl_set(const char *value, const char *family, const char *ifname, const char *key);
+/* The same through a procfs that the caller has open: for a container's namespace, one of its own. In the host's, the kernel keeps an entry for every
+ * namespace that writes there and goes through all of them at each look-up. */
+int sysctl_set_at(int proc, const char *value, const char *family, const char *ifname, const char *key);
+/* A new procfs, mounted nowhere; the host's where it cannot be made. The caller closes it. Returns -1 with errno. */
+int proc_of_its_own(void);
 /* One line of the daemon's log. */
 void log_line(const struct gantry_host *host, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -337,12 +337,16 @@ static void a_program_gets_only_the_descriptors_asked_for(void **state)
 	(void)state;
 	int out[2];
 	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+	int raised = gt_fd_raise(open("/dev/zero", O_RDONLY)); /* without O_CLOEXEC first, and far above what is wanted */
+	assert_true(raised > out[1]);
+	assert_int_equal(gt_fd_raise(raised), raised);
 	int fds[] = { -1, out[1], -1 };
 	char *argv[] = { "sh", "-c", "ls /proc/self/fd | wc -l; exit 7", NULL };
 	char *envp[] = { "PATH=/usr/bin:/bin", NULL };
 	struct gt_spawn how = { .path = "/bin/sh", .argv = argv, .envp = envp, .fds = fds, .nfds = 3 };
 	int pidfd = -1, status = 0;
 	assert_int_equal(gt_spawn(&how, NULL, &pidfd, NULL), 0);
+	assert_int_equal(close(raised), 0);     /* the child's table is not ours */
 	close(out[1]);
 	char text[16] = "";
 	assert_true(gt_read_full(out[0], text, sizeof text - 1) > 0);
