@@ -302,8 +302,11 @@ static json_t *encode_field(const struct gt_json_field *field, const void *membe
 	return NULL;
 }
 
-static bool is_zero(const json_t *value)
+/* What may be not set at all is not zero once it is set, to false or 0 as well. */
+static bool is_zero(enum gt_json_type type, const json_t *value)
 {
+	if (type == GT_JSON_OPT_INT || type == GT_JSON_OPT_BOOL)
+		return json_is_null(value);
 	return json_is_null(value) || json_is_false(value) ||
 	       (json_is_string(value) && json_string_length(value) == 0) ||
 	       (json_is_integer(value) && json_integer_value(value) == 0) ||
@@ -316,7 +319,7 @@ json_t *gt_json_encode(const struct gt_json_field *fields, const void *base)
 	json_t *object = json_object();
 	for (const struct gt_json_field *field = fields; field->name; field++) {
 		json_t *value = encode_field(field, (const char *)base + field->offset);
-		if (!value || (field->omit_empty && is_zero(value)))
+		if (!value || (field->omit_empty && is_zero(field->type, value)))
 			json_decref(value);
 		else
 			json_object_set_new_nocheck(object, field->name, value);

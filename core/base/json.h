@@ -79,6 +79,8 @@ struct gt_json_field {
 
 #define GT_JSON_FIELD(type_, struct_, member_, name_)                                     \
 	{ .name = (name_), .type = (type_), .offset = offsetof(struct_, member_) }
+#define GT_JSON_OPTIONAL(type_, struct_, member_, name_)                                  \
+	{ .name = (name_), .type = (type_), .offset = offsetof(struct_, member_), .omit_empty = true }
 
 /* Fills the struct at `base` from object by the rows of `fields` (closed by name == NULL). Members named by
  * absent fields keep their value. On failure members read so far are kept: free the struct. */

@@ -8,6 +8,8 @@
 
 #define C(type, member, name) GT_JSON_FIELD(GT_JSON_##type, struct gt_container_config, member, name)
 #define H(type, member, name) GT_JSON_FIELD(GT_JSON_##type, struct gt_host_config, member, name)
+#define C_OPTIONAL(type, member, name) GT_JSON_OPTIONAL(GT_JSON_##type, struct gt_container_config, member, name)
+#define H_OPTIONAL(type, member, name) GT_JSON_OPTIONAL(GT_JSON_##type, struct gt_host_config, member, name)
 
 const struct gt_json_field gt_container_config_fields[] = {
 	C(STRING, hostname, "Hostname"),
@@ -16,25 +18,25 @@ const struct gt_json_field gt_container_config_fields[] = {
 	C(BOOL, attach_stdin, "AttachStdin"),
 	C(BOOL, attach_stdout, "AttachStdout"),
 	C(BOOL, attach_stderr, "AttachStderr"),
-	C(RAW, exposed_ports, "ExposedPorts"),
+	C_OPTIONAL(RAW, exposed_ports, "ExposedPorts"),
 	C(BOOL, tty, "Tty"),
 	C(BOOL, open_stdin, "OpenStdin"),
 	C(BOOL, stdin_once, "StdinOnce"),
 	C(STRINGS, env, "Env"),
 	C(STRING_OR_LIST, cmd, "Cmd"),
-	C(RAW, healthcheck, "Healthcheck"),
-	C(BOOL, args_escaped, "ArgsEscaped"),
+	C_OPTIONAL(RAW, healthcheck, "Healthcheck"),
+	C_OPTIONAL(BOOL, args_escaped, "ArgsEscaped"),
 	C(STRING, image, "Image"),
 	C(RAW, volumes, "Volumes"),
 	C(STRING, working_dir, "WorkingDir"),
 	C(STRING_OR_LIST, entrypoint, "Entrypoint"),
-	C(BOOL, network_disabled, "NetworkDisabled"),
-	C(STRING, mac_address, "MacAddress"),
+	C_OPTIONAL(BOOL, network_disabled, "NetworkDisabled"),
+	C_OPTIONAL(STRING, mac_address, "MacAddress"),
 	C(STRINGS, on_build, "OnBuild"),
 	C(RAW, labels, "Labels"),
-	C(STRING, stop_signal, "StopSignal"),
-	C(OPT_INT, stop_timeout, "StopTimeout"),
-	C(STRINGS, shell, "Shell"),
+	C_OPTIONAL(STRING, stop_signal, "StopSignal"),
+	C_OPTIONAL(OPT_INT, stop_timeout, "StopTimeout"),
+	C_OPTIONAL(STRINGS, shell, "Shell"),
 	{ .name = NULL },
 };
 
@@ -49,7 +51,7 @@ const struct gt_json_field gt_host_config_fields[] = {
 	H(STRING, volume_driver, "VolumeDriver"),
 	H(STRINGS, volumes_from, "VolumesFrom"),
 	H(RAW, console_size, "ConsoleSize"),
-	H(RAW, annotations, "Annotations"),
+	H_OPTIONAL(RAW, annotations, "Annotations"),
 	H(STRINGS, cap_add, "CapAdd"),
 	H(STRINGS, cap_drop, "CapDrop"),
 	H(STRING, cgroupns_mode, "CgroupnsMode"),
@@ -67,12 +69,12 @@ const struct gt_json_field gt_host_config_fields[] = {
 	H(BOOL, publish_all_ports, "PublishAllPorts"),
 	H(BOOL, readonly_rootfs, "ReadonlyRootfs"),
 	H(STRINGS, security_opt, "SecurityOpt"),
-	H(RAW, storage_opt, "StorageOpt"),
-	H(RAW, tmpfs, "Tmpfs"),
+	H_OPTIONAL(RAW, storage_opt, "StorageOpt"),
+	H_OPTIONAL(RAW, tmpfs, "Tmpfs"),
 	H(STRING, uts_mode, "UTSMode"),
 	H(STRING, userns_mode, "UsernsMode"),
 	H(INT, shm_size, "ShmSize"),
-	H(RAW, sysctls, "Sysctls"),
+	H_OPTIONAL(RAW, sysctls, "Sysctls"),
 	H(STRING, runtime, "Runtime"),
 	H(STRING, isolation, "Isolation"),
 	H(INT, cpu_shares, "CpuShares"),
@@ -106,10 +108,10 @@ const struct gt_json_field gt_host_config_fields[] = {
 	H(INT, cpu_percent, "CpuPercent"),
 	H(INT, io_max_iops, "IOMaximumIOps"),
 	H(INT, io_max_bandwidth, "IOMaximumBandwidth"),
-	H(RAW, mounts, "Mounts"),
+	H_OPTIONAL(RAW, mounts, "Mounts"),
 	H(STRINGS, masked_paths, "MaskedPaths"),
 	H(STRINGS, readonly_paths, "ReadonlyPaths"),
-	H(OPT_BOOL, init, "Init"),
+	H_OPTIONAL(OPT_BOOL, init, "Init"),
 	{ .name = NULL },
 };
 

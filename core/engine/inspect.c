@@ -35,13 +35,6 @@ static json_t *exec_ids(struct gt_container *ctr)
 static json_t *config_of(const struct gt_container *ctr)
 {
 	json_t *config = gt_json_encode(gt_container_config_fields, &ctr->config);
-	static const char *const EMPTY_IS_LEFT_OUT[] = { "Healthcheck", "ArgsEscaped", "NetworkDisabled", "MacAddress", "StopSignal", "StopTimeout", "Shell", "ExposedPorts" };
-	for (size_t i = 0; i < GT_COUNT(EMPTY_IS_LEFT_OUT); i++) {
-		const json_t *value = json_object_get(config, EMPTY_IS_LEFT_OUT[i]);
-		if (!value || json_is_null(value) || json_is_false(value) || (json_is_string(value) && !json_string_length(value)) ||
-		    (json_is_array(value) && !json_array_size(value)))
-			json_object_del(config, EMPTY_IS_LEFT_OUT[i]);
-	}
 	if (!json_is_object(json_object_get(config, "Labels")))
 		json_object_set_new(config, "Labels", json_object());
 	return config;

@@ -87,7 +87,7 @@ ABSENT_ALLOWED = {
     "left out where it is zero, as Docker does": r"SizeRw|SizeRootFs|State\.Health|pids_stats\.limit|failcnt|Variant|FirewallBackend\.Info",
     "only where the user asked for it": r"Annotations|Mac[aA]ddress$|Healthcheck|StopTimeout|Shell$|ArgsEscaped|NetworkDisabled|OnBuild|ExposedPorts|"
                                         r"StopSignal|Parent$|Comment|Author|AuxiliaryAddresses|IPRange|BindOptions|VolumeOptions|TmpfsOptions|ImageOptions|"
-                                        r"Sysctls|StorageOpt|RefCount|UsageData|Options|Mounts$",
+                                        r"Sysctls|StorageOpt|RefCount|UsageData|Options|Mounts$|Tmpfs$|HostConfig\.Init$",
     "of plugins that are images": r"Config\.(User|rootfs)|Interface\.Types",
 }
 

@@ -75,6 +75,16 @@ def test_resources_are_in_the_cgroup(daemon):
     assert {k: inspect["HostConfig"][k] for k in host} == host
 
 
+def test_what_nobody_asked_for_is_left_out_where_docker_leaves_it_out(daemon):
+    assert create(daemon, "true", host={"Init": False}, StopTimeout=0).status == 201
+    inspect = daemon.json("GET", "/containers/c1/json")
+    assert inspect["HostConfig"]["Init"] is False and inspect["Config"]["StopTimeout"] == 0
+    left_out = {"Annotations", "Tmpfs", "Sysctls", "StorageOpt", "Mounts"} & set(inspect["HostConfig"])
+    left_out |= {"Healthcheck", "MacAddress", "Shell", "StopSignal", "ExposedPorts", "NetworkDisabled"} & set(inspect["Config"])
+    assert not left_out
+    assert inspect["HostConfig"]["PidsLimit"] is None and inspect["HostConfig"]["CapAdd"] is None
+
+
 @pytest.mark.skipif(not V1 or not first_disk(), reason="file names of cgroup v1")
 def test_block_io_limits(daemon):
     disk = first_disk()
