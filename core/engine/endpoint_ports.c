@@ -3,6 +3,9 @@
  *
  * Where the user left the choice ("-p 80", a range, --publish-all) the engine looks for a free port by binding it for an instant; the driver then
  * holds it. Another program may be quicker in between: then another one is picked.
+ *
+ * A binding without address is for IPv4 and IPv6, with the same port on both where there is a choice. A container with IPv4 alone has the IPv6 half where the
+ * driver relays and the host has IPv6; else it quietly has none.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -27,11 +30,14 @@ struct wish {
 	uint32_t proto;
 	uint16_t container_port, first, last;
 	bool twin;                      /* takes the port of the wish before it: the IPv6 half of a binding without address */
+	bool optional;                  /* done without where the driver cannot */
 };
 
 struct wishes {
 	struct wish *items;
 	size_t count;
+	bool relays;                    /* the driver publishes on IPv6 for a container without it */
+	int host_ipv6;                  /* whether the host has it; -1: not asked yet */
 };
 
 /* ---- reading ---- */
@@ -143,38 +149,54 @@ int ports_check(const struct gt_container *ctr, struct gt_error *err)
 
 /* ---- what is wanted of this endpoint ---- */
 
-static void add_wish(struct wishes *wishes, const char *host_ip, uint32_t proto, uint16_t port, uint16_t first, uint16_t last, bool twin)
+static void add_wish(struct wishes *wishes, const char *host_ip, struct wish wish)
 {
-	struct wish wish = { .proto = proto, .container_port = port, .first = first, .last = last, .twin = twin };
 	snprintf(wish.host_ip, sizeof wish.host_ip, "%s", host_ip);
 	wishes->items = gt_xrealloc(wishes->items, (wishes->count + 1) * sizeof *wishes->items);
 	wishes->items[wishes->count++] = wish;
 }
 
-/* A binding without address is for every address of the families that the endpoint has; one with, for that alone. */
+/* Where IPv6 is switched off, :: can be bound all the same, but ::1 is no address. */
+static bool host_has_ipv6(struct wishes *wishes)
+{
+	if (wishes->host_ipv6 < 0) {
+		struct sockaddr_in6 loopback = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+		AUTO_CLOSE int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+		wishes->host_ipv6 = fd >= 0 && bind(fd, (const struct sockaddr *)&loopback, sizeof loopback) == 0;
+	}
+	return wishes->host_ipv6;
+}
+
+static bool is_relayed(struct wishes *wishes, const struct gantry_endpoint *endpoint, uint32_t proto)
+{
+	return !endpoint->ipv6[0] && endpoint->ipv4[0] && proto != IPPROTO_SCTP && wishes->relays && host_has_ipv6(wishes);
+}
+
+/* A binding without address is for every address of the host; one with, for that alone. */
 static int add_binding(struct wishes *wishes, const struct gantry_endpoint *endpoint, const char *default_ip, const char *key, const json_t *binding,
 		       struct gt_error *err)
 {
 	const char *host_ip = "", *host_port = "";
-	uint16_t port = 0, first = 0, last = 0;
-	uint32_t proto = 0;
+	struct wish wish = { 0 };
 	gt_json_string(binding, "HostIp", &host_ip, NULL);
 	gt_json_string(binding, "HostPort", &host_port, NULL);
-	port_parse(key, &port, &proto);
-	read_range(host_port, &first, &last);
+	port_parse(key, &wish.container_port, &wish.proto);
+	read_range(host_port, &wish.first, &wish.last);
 	if (!host_ip[0])
 		host_ip = default_ip;
-	bool six = strchr(host_ip, ':') != NULL;
-	if (host_ip[0] && !(six ? endpoint->ipv6 : endpoint->ipv4)[0])
+	bool six = strchr(host_ip, ':') != NULL, served = (six ? endpoint->ipv6 : endpoint->ipv4)[0] || (six && wishes->relays && endpoint->ipv4[0]);
+	if (host_ip[0] && !served)
 		return gt_fail(err, GT_INVALID, "port %s cannot be published on %s: the container has no IPv%d address", key, host_ip, six ? 6 : 4);
 	if (host_ip[0]) {
-		add_wish(wishes, host_ip, proto, port, first, last, false);
+		add_wish(wishes, host_ip, wish);
 		return 0;
 	}
 	if (endpoint->ipv4[0])
-		add_wish(wishes, "0.0.0.0", proto, port, first, last, false);
-	if (endpoint->ipv6[0])
-		add_wish(wishes, "::", proto, port, first, last, endpoint->ipv4[0] != '\0');
+		add_wish(wishes, "0.0.0.0", wish);
+	wish.twin = endpoint->ipv4[0] != '\0';
+	wish.optional = is_relayed(wishes, endpoint, wish.proto);
+	if (endpoint->ipv6[0] || wish.optional)
+		add_wish(wishes, "::", wish);
 	return 0;
 }
 
@@ -228,8 +250,8 @@ static bool is_picked(const struct gantry_port *ports, size_t count, const struc
 	return false;
 }
 
-/* Where the search begins moves on, so that it is short however many ports are taken. */
-static int pick(const struct wish *wish, const struct gantry_port *ports, size_t count, uint16_t *port, struct gt_error *err)
+/* Where the search begins moves on, so that it is short however many ports are taken. twin (NULL: none) has the same port. */
+static int pick(const struct wish *wish, const struct wish *twin, const struct gantry_port *ports, size_t count, uint16_t *port, struct gt_error *err)
 {
 	static atomic_uint next;
 	bool any = wish->first == 0;
@@ -237,7 +259,8 @@ static int pick(const struct wish *wish, const struct gantry_port *ports, size_t
 	unsigned from = any ? atomic_fetch_add(&next, 1) % room : 0;
 	for (unsigned i = 0; i < room; i++) {
 		*port = (uint16_t)(first + (from + i) % room);
-		if (!is_picked(ports, count, wish, *port) && is_free(wish, *port))
+		if (!is_picked(ports, count, wish, *port) && is_free(wish, *port) &&
+		    (!twin || (!is_picked(ports, count, twin, *port) && is_free(twin, *port))))
 			return 0;
 	}
 	if (any)
@@ -250,14 +273,14 @@ static int settle(const struct wishes *wishes, struct gantry_port *ports, bool *
 {
 	*chosen = false;
 	for (size_t i = 0; i < wishes->count; i++) {
-		const struct wish *wish = &wishes->items[i];
+		const struct wish *wish = &wishes->items[i], *twin = i + 1 < wishes->count && wishes->items[i + 1].twin ? wish + 1 : NULL;
 		struct gantry_port port = { .size = sizeof port, .proto = wish->proto, .container_port = wish->container_port, .host_port = wish->first };
 		memcpy(port.host_ip, wish->host_ip, sizeof port.host_ip);
 		if (wish->twin && i > 0) {
 			port.host_port = ports[i - 1].host_port;
 		} else if (wish->first == 0 || wish->first != wish->last) {
 			*chosen = true;
-			if (pick(wish, ports, i, &port.host_port, err) < 0)
+			if (pick(wish, twin, ports, i, &port.host_port, err) < 0)
 				return -1;
 		}
 		ports[i] = port;
@@ -309,10 +332,22 @@ static void free_wishes(struct wishes *wishes)
 	free(wishes->items);
 }
 
+/* Whether there were any. */
+static bool drop_optional(struct wishes *wishes)
+{
+	size_t kept = 0, before = wishes->count;
+	for (size_t i = 0; i < before; i++) {
+		if (!wishes->items[i].optional)
+			wishes->items[kept++] = wishes->items[i];
+	}
+	wishes->count = kept;
+	return kept < before;
+}
+
 int ports_publish(struct gt_driver *driver, const struct gantry_endpoint *endpoint, const struct gt_container *ctr, const char *default_host_ip,
 		  json_t **published, struct gt_error *err)
 {
-	__attribute__((cleanup(free_wishes))) struct wishes wishes = { 0 };
+	__attribute__((cleanup(free_wishes))) struct wishes wishes = { .relays = gt_driver_capabilities(driver) & GANTRY_NET_RELAY, .host_ipv6 = -1 };
 	bool chosen = false;
 	int rc = gather(ctr, endpoint, default_host_ip, &wishes, err);
 	if (rc < 0 || wishes.count == 0)
@@ -326,6 +361,8 @@ int ports_publish(struct gt_driver *driver, const struct gantry_endpoint *endpoi
 		if (settle(&wishes, ports, &chosen, err) < 0)
 			return -1;
 		rc = gt_net_publish(driver, endpoint, ports, wishes.count, err);
+		if (rc < 0 && err && err->kind == GT_UNSUPPORTED && drop_optional(&wishes))
+			continue;
 		if (rc == 0 || !chosen || !err || err->kind != GT_CONFLICT)
 			break;
 	}

@@ -24,6 +24,7 @@ static void bridge_close(void *driver)
 	later_close(&self->later);
 	nat_close(self);
 	published_free_all(self);
+	relay_close(self->relay);
 	while (self->networks)
 		network_forget(self, self->networks->id);
 	pthread_mutex_destroy(&self->lock);
@@ -54,7 +55,10 @@ static int bridge_open(const struct gantry_host *host, const char *driver_name, 
 	self->icc = is_true(host, "icc");
 	self->masquerade = is_true(host, "masquerade");
 	self->ip_forward = is_true(host, "ip_forward");
-	if (nat_open(self, err) < 0) {
+	unsigned relayed = (unsigned)strtoul(host->config(host, "relay_connections"), NULL, 10);
+	self->relay = relayed ? relay_open(host, relayed) : NULL;
+	int rc = relayed && !self->relay ? gantry_fail_errno(err, GANTRY_E_INTERNAL, errno, "prepare to relay published ports") : nat_open(self, err);
+	if (rc < 0) {
 		bridge_close(self);
 		return -1;
 	}
@@ -236,7 +240,7 @@ static int publish(struct bridge *self, struct published *published, struct gant
 	if (published_hold(self, published, false, err) < 0 || published_insert(self, published, err) < 0)
 		return -1;
 	if (nat_publish(self, published, err) == 0) {
-		if (veth_hairpin(host_end, err) == 0)
+		if (veth_hairpin(host_end, err) == 0 && published_relay(self, published, err) == 0)
 			return 0;
 		struct gantry_error ignored = { .size = sizeof ignored };
 		published_forget(self, published);
@@ -264,7 +268,7 @@ static int bridge_publish(void *driver, const struct gantry_call *call, const st
 	if (!network)
 		gantry_fail(err, GANTRY_E_NOT_FOUND, "endpoint %.12s: the driver knows no network %.12s", endpoint->id, endpoint->network_id);
 	else
-		published = published_read(network, endpoint, ports, port_size, NULL, port_count, err);
+		published = published_read(self, network, endpoint, ports, port_size, NULL, port_count, err);
 	bool again = published && before && published_same(before, published);
 	if (again)
 		rc = nat_ensure(self, err);
@@ -312,7 +316,7 @@ static void restore_ports(struct bridge *self, const struct gantry_endpoint *end
 	struct gantry_error why = { .size = sizeof why };
 	const struct network *network = id_valid(endpoint->id) ? network_find(self, endpoint->network_id) : NULL;
 	struct published *before = published_find(self, endpoint->id);
-	struct published *published = network ? published_read(network, endpoint, ports, size, picks, count, &why) : NULL;
+	struct published *published = network ? published_read(self, network, endpoint, ports, size, picks, count, &why) : NULL;
 	if (before && published && published_same(before, published)) {
 		before->told = true;
 		published_free(published);
@@ -324,6 +328,8 @@ static void restore_ports(struct bridge *self, const struct gantry_endpoint *end
 	}
 	if (published && published_hold(self, published, true, &why) == 0 && published_insert(self, published, &why) == 0) {
 		published->told = true;
+		if (published_relay(self, published, &why) < 0)
+			LOG_WARN(self, "endpoint %.12s: %s", endpoint->id, why.message);
 		return;
 	}
 	LOG_WARN(self, "ports of endpoint %.12s are not published: %s", endpoint->id, network ? why.message : "its network is not known");
@@ -424,12 +430,14 @@ static const struct gantry_key keys[] = {
 	  .doc = "MTU of networks whose options name none" },
 	KEY(GANTRY_KEY_BOOL, "icc", "yes", "containers of one network reach each other, unless the network's options say otherwise"),
 	KEY(GANTRY_KEY_BOOL, "masquerade", "yes", "containers go out under the host's address, unless the network's options say otherwise"),
+	{ .size = sizeof(struct gantry_key), .type = GANTRY_KEY_INT, .name = "relay_connections", .default_value = "1024", .min = 0, .max = 65536,
+	  .doc = "connections at a time from IPv6 to published ports of containers without it; 0: these are published on IPv4 alone" },
 	KEY(GANTRY_KEY_BOOL, "ip_forward", "yes", "set the kernel's net.ipv4.ip_forward, and net.ipv6.conf.all.forwarding for networks with IPv6"),
 };
 
 static const struct gantry_driver drivers[] = {
 	{ .size = sizeof(struct gantry_driver), .kind = GANTRY_NETWORK, .name = "bridge",
-	  .capabilities = GANTRY_NET_PUBLISH | GANTRY_NET_INTERNAL, .ops = &ops },
+	  .capabilities = GANTRY_NET_PUBLISH | GANTRY_NET_INTERNAL | GANTRY_NET_RELAY, .ops = &ops },
 };
 
 GANTRY_PLUGIN_EXPORT = {

@@ -9,7 +9,7 @@
  * nat.c         the nftables tables
  * conntrack.c   UDP flows that a changed port must not keep
  *
- * Containers' links, and messages to the kernel, are ../common/'s.
+ * Containers' links, messages to the kernel, and what carries connections from IPv6 to containers without it, are ../common/'s.
  *
  * Nothing is kept on disk: the engine tells all networks, endpoints and ports when it starts, and what the kernel has is found by name.
  *
@@ -26,6 +26,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "common/relay.h"
 #include "common/veth.h"
 
 #define MAX_SUBNETS 16
@@ -60,9 +61,12 @@ struct port {
 	int proto;
 	struct address host;            /* of `family` */
 	bool any;                       /* host is 0.0.0.0 or :: */
-	bool off;                       /* another endpoint has it: kept out of the tables */
+	bool natted;                    /* the kernel carries it */
+	bool relayed;                   /* what comes to its socket is carried by the relay: from ::1, or to a container without IPv6 */
+	bool off;                       /* another endpoint has it, or nothing can carry it: kept out of the tables */
 	uint16_t host_port, container_port;
 	int fd;                         /* the socket that holds it, or -1 */
+	struct relay_port *relay;
 };
 
 struct port_list {
@@ -84,6 +88,7 @@ struct bridge {
 	bool ipv6;                      /* the kernel has it */
 	uint32_t mtu;                   /* defaults, from the INI file */
 	bool icc, masquerade, ip_forward;
+	struct relay *relay;            /* NULL: not wanted */
 
 	pthread_mutex_t lock;           /* guards what follows */
 	struct network *networks;
@@ -122,15 +127,18 @@ int sweep_links(struct bridge *self, const struct gantry_call *call, const struc
 /* ---- published.c ---- */
 /* Checks and copies; holds nothing yet. NULL with err. `size` is that of one of the ports; `picks`, where not NULL, are the indices of the `count` ports
  * that are meant. */
-struct published *published_read(const struct network *network, const struct gantry_endpoint *endpoint, const struct gantry_port *ports, size_t size,
-				 const uint32_t *picks, size_t count, struct gantry_error *err);
+struct published *published_read(const struct bridge *self, const struct network *network, const struct gantry_endpoint *endpoint,
+				 const struct gantry_port *ports, size_t size, const uint32_t *picks, size_t count, struct gantry_error *err);
 bool published_same(const struct published *a, const struct published *b);
 struct published *published_find(struct bridge *self, const char *endpoint_id);
-/* Takes all ports, or none. `lenient`: a port that another program has is not held, one of another endpoint's is off; both with a warning. */
+/* Takes all ports, or none. `lenient`: a port that another program has is not held, one of another endpoint's, or that nothing carries, is off; all with a
+ * warning. */
 int published_hold(struct bridge *self, struct published *published, bool lenient, struct gantry_error *err);
 /* published_hold() first. */
 int published_insert(struct bridge *self, struct published *published, struct gantry_error *err);
 bool published_has_udp(const struct published *published);
+/* Once all else is there: the relay takes what the kernel does not carry. -1 leaves none relayed. */
+int published_relay(struct bridge *self, struct published *published, struct gantry_error *err);
 /* Out of the records; what it held is free again, but its sockets and memory are there until published_free(). */
 void published_forget(struct bridge *self, struct published *published);
 void published_free(struct published *published);

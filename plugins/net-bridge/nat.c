@@ -186,7 +186,7 @@ static void write_rules(FILE *out, const struct family *family)
 	/* From outside nobody gets to a port that is published on 127.0.0.1, whatever address his packet bears. */
 	fprintf(out, "chain prerouting { type nat hook prerouting priority dstnat; policy accept;\n%s"
 		     "fib daddr type local jump published\n}\n", v4 ? "ip daddr 127.0.0.0/8 return\n" : "");
-	/* The kernel sends nothing on from ::1. As it is, the socket that holds the port refuses, and clients go on to 127.0.0.1. */
+	/* The kernel sends nothing on from ::1: the relay does, from the socket that holds the port. */
 	fprintf(out, "chain output { type nat hook output priority -100; policy accept;\n%s"
 		     "fib daddr type local jump published\n}\n", v4 ? "" : "ip6 daddr ::1 return\n");
 	fputs("chain postrouting { type nat hook postrouting priority srcnat; policy accept;\n", out);
@@ -260,7 +260,7 @@ static void write_ports(FILE *out, const struct family *family, const struct pub
 		unsigned count = 0;
 		for (unsigned i = 0; i < published->count; i++) {
 			const struct port *port = &published->ports[i];
-			if (port->off || port->family != family->af || port->any != any)
+			if (port->off || !port->natted || port->family != family->af || port->any != any)
 				continue;
 			if (count++ == 0)
 				fprintf(out, "%s element %s gantry %s { ", add ? "add" : "delete", family->name, any ? "ports_any" : "ports_on");

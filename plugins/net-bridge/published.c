@@ -2,7 +2,8 @@
  * published.c - published ports: records by endpoint and by number, and the sockets that hold them.
  *
  * The tables in nat.c carry the traffic. The sockets are bound so that no other program takes a published port, and to see whether one has it already;
- * they receive nothing, as the destination is rewritten before the host looks for a socket. All with the driver's lock held.
+ * they receive nothing, as the destination is rewritten before the host looks for a socket - but for those that the relay takes connections from: the kernel's
+ * NAT leads neither from IPv6 to IPv4 nor anywhere from ::1. All with the driver's lock held.
  */
 #include "bridge.h"
 
@@ -14,6 +15,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#define BACKLOG 128             /* of clients that the relay has not got to yet */
 
 static const char *proto_name(int proto)
 {
@@ -29,10 +32,27 @@ static int read_address(const char *text, int family, struct address *to, const 
 	return 0;
 }
 
-static int read_port(const struct network *network, const struct published *published, const struct gantry_port *from, struct port *to,
-		     struct gantry_error *err)
+static bool is_loopback6(const struct address *address)
 {
 	static const unsigned char loopback6[16] = { [15] = 1 };
+	return address->family == AF_INET6 && memcmp(address->bytes, loopback6, sizeof loopback6) == 0;
+}
+
+/* What carries it: the kernel, the relay, both (:: of a container with IPv6, to which ::1 belongs), or nothing. */
+static void find_way(const struct bridge *self, const struct published *published, struct port *port)
+{
+	bool can_relay = self->relay && port->proto != IPPROTO_SCTP;
+	if (port->family == AF_INET) {
+		port->natted = true;
+		return;
+	}
+	port->natted = published->ipv6.family && !is_loopback6(&port->host);
+	port->relayed = can_relay && (!port->natted || port->any);
+}
+
+static int read_port(const struct bridge *self, const struct network *network, const struct published *published, const struct gantry_port *from,
+		     struct port *to, struct gantry_error *err)
+{
 	*to = (struct port){ .proto = (int)from->proto, .host_port = from->host_port, .container_port = from->container_port, .fd = -1 };
 	if (to->proto != IPPROTO_TCP && to->proto != IPPROTO_UDP && to->proto != IPPROTO_SCTP)
 		return gantry_fail(err, GANTRY_E_UNSUPPORTED, "protocol %u cannot be published; there are tcp, udp and sctp", from->proto);
@@ -44,17 +64,15 @@ static int read_port(const struct network *network, const struct published *publ
 	if (to->family == AF_INET && address_any(&to->host) && network->host_ip.family)
 		to->host = network->host_ip;
 	to->any = address_any(&to->host);
-	if (to->family == AF_INET6 && memcmp(to->host.bytes, loopback6, sizeof loopback6) == 0)
-		return gantry_fail(err, GANTRY_E_UNSUPPORTED,
-				   "port %u cannot be published on ::1, from which the kernel forwards nothing: publish it on 127.0.0.1", to->host_port);
-	if ((to->family == AF_INET ? published->ipv4.family : published->ipv6.family) == 0)
+	if (!published->ipv4.family && (to->family == AF_INET || !published->ipv6.family))
 		return gantry_fail(err, GANTRY_E_UNSUPPORTED, "port %u cannot be published on %s: the container has no IPv%d address in network %s",
 				   to->host_port, to->host.text, to->family == AF_INET ? 4 : 6, network->name);
+	find_way(self, published, to);
 	return 0;
 }
 
-struct published *published_read(const struct network *network, const struct gantry_endpoint *endpoint, const struct gantry_port *ports, size_t size,
-				 const uint32_t *picks, size_t count, struct gantry_error *err)
+struct published *published_read(const struct bridge *self, const struct network *network, const struct gantry_endpoint *endpoint,
+				 const struct gantry_port *ports, size_t size, const uint32_t *picks, size_t count, struct gantry_error *err)
 {
 	struct published *published = calloc(1, sizeof *published + count * sizeof published->ports[0]);
 	if (!published) {
@@ -72,7 +90,7 @@ struct published *published_read(const struct network *network, const struct gan
 		rc = read_address(endpoint->ipv6, AF_INET6, &published->ipv6, endpoint->id, err);
 	for (size_t i = 0; rc == 0 && i < count; i++) {
 		const char *item = (const char *)ports + (picks ? picks[i] : i) * size;
-		rc = read_port(network, published, (const struct gantry_port *)(const void *)item, &published->ports[i], err);
+		rc = read_port(self, network, published, (const struct gantry_port *)(const void *)item, &published->ports[i], err);
 		published->count += rc == 0;
 	}
 	if (rc == 0)
@@ -125,6 +143,16 @@ static int bind_after_others(int fd, const struct port *port)
 	return shutdown(fd, SHUT_RDWR);
 }
 
+/* For the relay. A socket that listens excludes all others whatever its option; with it, connections that it took and that are about to end do not keep the
+ * port from who has it next. */
+static int bind_and_listen(int fd, const struct port *port)
+{
+	int on = 1;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 || bind_socket(fd, port) < 0)
+		return -1;
+	return listen(fd, BACKLOG);
+}
+
 /* Nothing is read from a held socket, so nothing may queue up in it before the tables know the port. */
 static void refuse_datagrams(int fd)
 {
@@ -137,22 +165,23 @@ static void refuse_datagrams(int fd)
 static int open_holder(struct port *port)
 {
 	int type = port->proto == IPPROTO_UDP ? SOCK_DGRAM : SOCK_STREAM, on = 1;
-	int fd = socket(port->family, type | SOCK_CLOEXEC, port->proto);
+	bool listens = port->relayed && port->proto == IPPROTO_TCP;
+	int fd = socket(port->family, type | SOCK_CLOEXEC | (port->relayed ? SOCK_NONBLOCK : 0), port->proto);
 	if (fd < 0 && port->proto == IPPROTO_SCTP)
 		return 0; /* no program of this host can have it either */
 	if (fd < 0)
 		return errno;
 	int rc = port->family == AF_INET6 ? setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) : 0;
 	if (rc == 0)
-		rc = bind_socket(fd, port);
-	if (rc < 0 && errno == EADDRINUSE && port->proto == IPPROTO_TCP)
+		rc = listens ? bind_and_listen(fd, port) : bind_socket(fd, port);
+	if (rc < 0 && errno == EADDRINUSE && port->proto == IPPROTO_TCP && !listens)
 		rc = bind_after_others(fd, port);
 	if (rc < 0) {
 		int errnum = errno;
 		close(fd);
 		return errnum;
 	}
-	if (port->proto == IPPROTO_UDP)
+	if (port->proto == IPPROTO_UDP && !port->relayed)
 		refuse_datagrams(fd);
 	port->fd = fd;
 	return 0;
@@ -172,13 +201,14 @@ static bool conflicts(const struct bridge *self, const struct port *port)
 static int fail_bind(const struct published *published, const struct port *port, int errnum, struct gantry_error *err)
 {
 	bool v6 = port->family == AF_INET6;
-	const struct address *inside = v6 ? &published->ipv6 : &published->ipv4;
+	const struct address *inside = v6 && published->ipv6.family ? &published->ipv6 : &published->ipv4;
+	bool inside6 = inside->family == AF_INET6;
 	const char *reason = errnum == EADDRINUSE ? "address already in use" : errnum == EADDRNOTAVAIL ? "cannot assign requested address" : NULL;
 	int kind = errnum == EADDRINUSE ? GANTRY_E_CONFLICT : errnum == EACCES ? GANTRY_E_DENIED :
 		   errnum == EADDRNOTAVAIL ? GANTRY_E_INVALID : GANTRY_E_INTERNAL;
 	char text[200];
 	snprintf(text, sizeof text, "failed to bind host port for %s%s%s:%u:%s%s%s:%u/%s", v6 ? "[" : "", port->host.text, v6 ? "]" : "", port->host_port,
-		 v6 ? "[" : "", inside->text, v6 ? "]" : "", port->container_port, proto_name(port->proto));
+		 inside6 ? "[" : "", inside->text, inside6 ? "]" : "", port->container_port, proto_name(port->proto));
 	if (!reason)
 		return gantry_fail_errno(err, kind, errnum, "%s", text);
 	gantry_fail(err, kind, "%s: %s", text, reason);
@@ -186,9 +216,19 @@ static int fail_bind(const struct published *published, const struct port *port,
 	return -1;
 }
 
+static int fail_without_way(const struct bridge *self, const struct port *port, struct gantry_error *err)
+{
+	const char *why = is_loopback6(&port->host) ? "the kernel forwards nothing from there" : "the container has no IPv6 address";
+	return gantry_fail(err, GANTRY_E_UNSUPPORTED, "port %u/%s cannot be published on %s: %s, and %s", port->host_port, proto_name(port->proto),
+			   port->host.text, why, self->relay ? "SCTP is not relayed" : "relaying is off ([plugin.net-bridge] relay_connections)");
+}
+
 static int hold(struct bridge *self, const struct published *published, struct port *port, bool lenient, struct gantry_error *err)
 {
-	if (conflicts(self, port)) {
+	if (!port->natted && !port->relayed) {
+		fail_without_way(self, port, err);
+		port->off = lenient;
+	} else if (conflicts(self, port)) {
 		gantry_fail(err, GANTRY_E_CONFLICT, "Bind for %s:%u failed: port is already allocated", port->host.text, port->host_port);
 		port->off = lenient;
 	} else {
@@ -230,6 +270,32 @@ int published_hold(struct bridge *self, struct published *published, bool lenien
 	return 0;
 }
 
+/* ---- relaying ---- */
+
+static void stop_relaying(struct published *published)
+{
+	for (unsigned i = 0; i < published->count; i++) {
+		relay_end(published->ports[i].relay);
+		published->ports[i].relay = NULL;
+	}
+}
+
+int published_relay(struct bridge *self, struct published *published, struct gantry_error *err)
+{
+	const struct address *to = published->ipv6.family ? &published->ipv6 : &published->ipv4;
+	for (unsigned i = 0; i < published->count; i++) {
+		struct port *port = &published->ports[i];
+		if (!port->relayed || port->off || port->fd < 0)
+			continue;
+		port->relay = relay_begin(self->relay, port->fd, port->proto, to, port->container_port, err);
+		if (!port->relay) {
+			stop_relaying(published);
+			return -1;
+		}
+	}
+	return 0;
+}
+
 /* ---- records ---- */
 
 static int compare(const void *a, const void *b)
@@ -263,6 +329,7 @@ void published_free(struct published *published)
 {
 	if (!published)
 		return;
+	stop_relaying(published);
 	for (unsigned i = 0; i < published->count; i++) {
 		if (published->ports[i].fd >= 0)
 			close(published->ports[i].fd);

@@ -251,6 +251,8 @@ typedef int (*gantry_visit)(void *arg, const char *name);
 #define GANTRY_NET_HOST_NS   (1ull << 3)        /* containers use the host's network namespace: no endpoint */
 #define GANTRY_NET_NONE      (1ull << 4)        /* a namespace with loopback alone */
 #define GANTRY_NET_INTERNAL  (1ull << 5)        /* understands internal networks */
+#define GANTRY_NET_RELAY     (1ull << 6)        /* publishes on IPv6 addresses of the host too where the container has IPv4 alone. publish() may answer
+						 * GANTRY_E_UNSUPPORTED all the same; where nobody named the address, the engine does without */
 
 #define GANTRY_ADDR_MAX 64      /* "fd00:....:1/64" */
 #define GANTRY_IFNAME_MAX 16

@@ -72,12 +72,53 @@ def test_published_ports(daemon, outside):
     out = run("ip", "netns", "exec", outside, "curl", "-s", "-m", "5", "http://10.231.0.2:8080/").out
     assert out == "served\n"
     assert run("ip", "netns", "exec", outside, "curl", "-s", "-m", "2", "http://10.231.0.2:8081/").code != 0
-    assert set(daemon.docker("port", "web").out.split("\n")) >= {"80/tcp -> 0.0.0.0:8080", "80/tcp -> 127.0.0.1:8081"}
+    assert set(daemon.docker("port", "web").out.splitlines()) == {"80/tcp -> 0.0.0.0:8080", "80/tcp -> [::]:8080", "80/tcp -> 127.0.0.1:8081"}
     hairpin = daemon.docker("run", "--rm", IMAGE, "wget", "-qO-", "http://10.231.0.2:8080/", check=False)
     assert hairpin.out == "served\n"
     assert "0.0.0.0:8080->80/tcp" in daemon.docker("ps").out
     daemon.docker("stop", "-t", "0", "web")
     assert fetch(daemon, "http://127.0.0.1:8080/").code != 0
+
+
+def test_localhost_is_both_of_its_addresses(daemon, outside):
+    """Clients that take localhost for ::1 reach a container that has IPv4 alone."""
+    for ns, address in ((outside, "fd00:231::1/64"), (daemon.name, "fd00:231::2/64")):
+        run("ip", "-n", ns, "address", "add", address, "dev", "up0", "nodad")
+    daemon.docker("run", "-d", "--name", "web", "-p", "8080:80", "-p", "127.0.0.1:8081:80", "-p", "[::1]:8082:80", "-p", "80", IMAGE, *HTTPD)
+    bindings = daemon.inspect("web")["NetworkSettings"]["Ports"]["80/tcp"]
+    assert [(b["HostIp"], b["HostPort"]) for b in bindings[:4]] == [("0.0.0.0", "8080"), ("::", "8080"), ("127.0.0.1", "8081"), ("::1", "8082")]
+    assert [b["HostIp"] for b in bindings[4:]] == ["0.0.0.0", "::"] and bindings[4]["HostPort"] == bindings[5]["HostPort"]
+    shown = daemon.docker("ps", "--format", "{{.Ports}}").out
+    assert "0.0.0.0:8080->80/tcp" in shown and "[::]:8080->80/tcp" in shown and "127.0.0.1:8081->80/tcp" in shown and "[::1]:8082->80/tcp" in shown
+    assert "[::]:8080->80/tcp" in daemon.gantry("ps").out
+    picked = bindings[5]["HostPort"]
+
+    def served():
+        for url in ("127.0.0.1:8080", "[::1]:8080", "[fd00:231::2]:8080", "127.0.0.1:8081", "[::1]:8082", f"127.0.0.1:{picked}", f"[::1]:{picked}"):
+            assert fetched(daemon, f"http://{url}/") == "served\n", url
+        assert run("ip", "netns", "exec", outside, "curl", "-s", "-m", "5", "http://[fd00:231::2]:8080/").out == "served\n"
+        assert fetch(daemon, "http://[::1]:8081/").code == 7 and fetch(daemon, "http://127.0.0.1:8082/").code == 7
+        assert run("ip", "netns", "exec", outside, "curl", "-s", "-m", "5", "http://[fd00:231::2]:8082/").code == 7
+    served()
+    daemon.kill9()
+    assert fetch(daemon, "http://[::1]:8080/").code == 7 and fetch(daemon, "http://127.0.0.1:8080/").out == "served\n"
+    daemon.start()
+    served()
+    taken = daemon.docker("run", "--rm", "-p", "[::]:8080:80", IMAGE, "true", check=False)
+    assert taken.code == 125 and "8080 failed: port is already allocated" in taken.err
+    daemon.docker("rm", "-f", "web")
+    assert fetch(daemon, "http://[::1]:8080/").code == 7
+
+
+def test_a_host_without_ipv6_publishes_on_ipv4(daemon):
+    daemon.command("sysctl", "-q", "-w", "net.ipv6.conf.all.disable_ipv6=1")
+    try:
+        daemon.docker("run", "-d", "--name", "web", "-p", "8080:80", IMAGE, *HTTPD)
+        assert daemon.docker("port", "web").out.splitlines() == ["80/tcp -> 0.0.0.0:8080"]
+        assert fetched(daemon, "http://127.0.0.1:8080/") == "served\n"
+        daemon.docker("rm", "-f", "web")
+    finally:
+        daemon.command("sysctl", "-q", "-w", "net.ipv6.conf.all.disable_ipv6=0")
 
 
 def test_the_clients_address_is_kept(daemon, outside):
@@ -113,6 +154,7 @@ def test_udp_is_published_too(daemon, outside, tmp_path):
               "s.sendto(b'ping',(sys.argv[1],5353));print(s.recv(100).decode())")
     out = wait_until(lambda: daemon.command("/usr/bin/python3", "-c", script, "127.0.0.1", check=False).out, what="an echo")
     assert out == "ping\n"
+    assert daemon.command("/usr/bin/python3", "-c", script.replace("AF_INET,", "AF_INET6,"), "::1").out == "ping\n"
     assert run("ip", "netns", "exec", outside, "/usr/bin/python3", "-c", script, "10.231.0.2").out == "ping\n"
 
 
@@ -129,6 +171,7 @@ def test_a_port_in_use_is_told_and_nothing_stays(daemon):
     second = daemon.docker("run", "--name", "second", "-p", "8080:80", IMAGE, "true", check=False)
     assert second.code == 125 and "8080" in second.err
     assert daemon.state("second") == "created"
+    assert daemon.docker("port", "first").out.splitlines() == ["80/tcp -> 0.0.0.0:8080", "80/tcp -> [::]:8080"]
     busy = subprocess.Popen(daemon.in_netns("python3", "-c", "import socket,time\ns=socket.create_server(('0.0.0.0',8090))\nprint('up',flush=True)\ntime.sleep(60)"), stdout=subprocess.PIPE)
     try:
         busy.stdout.readline()

@@ -25,12 +25,6 @@ def test_dockerode(daemon):
     assert run(daemon, "dockerode.js").out.split() == ["runs", "attaches", "execs", "follows", "images", "networks"]
 
 
-def where_ports_are(daemon):
-    """Before version 20 Node.js tries the first address of "localhost" alone, which may be ::1; ports of IPv4 containers are published on IPv4."""
-    major = int(daemon.command("node", "--version").out.lstrip("v").split(".")[0])
-    return {"TESTCONTAINERS_HOST_OVERRIDE": "127.0.0.1"} if major < 20 else {}
-
-
 def test_testcontainers(daemon):
-    result = run(daemon, "testcontainers.js", TESTCONTAINERS_RYUK_DISABLED="true", **where_ports_are(daemon))
+    result = run(daemon, "testcontainers.js", TESTCONTAINERS_RYUK_DISABLED="true")
     assert result.out.split() == ["logs", "ports", "health", "networks"]

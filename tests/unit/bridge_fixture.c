@@ -38,8 +38,14 @@ struct gt_driver *bridge_driver(void **state)
 
 struct gt_driver *bridge_again(void **state)
 {
+	return bridge_again_with(state, "");
+}
+
+struct gt_driver *bridge_again_with(void **state, const char *settings)
+{
+	AUTO_FREE char *section = gt_xasprintf("[plugin.net-bridge]\n%s", settings);
 	stop_drivers(*state);
-	return open_bridge(*state, "");
+	return open_bridge(*state, section);
 }
 
 static void fill_id(char id[65], char letter)

@@ -26,6 +26,8 @@ int bridge_end(void **state);
 struct gt_driver *bridge_driver(void **state);
 /* The driver closed and opened again, as after a restart of the daemon. */
 struct gt_driver *bridge_again(void **state);
+/* The same with lines of its INI section. */
+struct gt_driver *bridge_again_with(void **state, const char *settings);
 
 int network_make(struct gt_driver *driver, const struct bridge_network *network, struct gt_error *err);
 /* 172.30.0.0/16 with gateway 172.30.0.1 as network 'a', or another letter's 172.31... */
