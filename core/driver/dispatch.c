@@ -42,6 +42,14 @@ static struct gantry_call make_call(struct gt_driver *driver, int64_t time)
 	};
 }
 
+/* Two or three atomic additions and a read of the clock: this is on the start path. */
+static void count_call(struct gt_driver *driver, int64_t began, int rc)
+{
+	gt_histogram_observe(&driver->time, gt_monotonic() - began);
+	if (rc < 0)
+		gt_counter_add(&driver->failures, 1);
+}
+
 static int missing(const struct gt_driver *driver, const char *op, struct gt_error *err)
 {
 	return gt_fail(err, GT_UNSUPPORTED, "driver %s: it has no op %s", driver->name, op);
@@ -58,6 +66,7 @@ static int missing(const struct gt_driver *driver, const char *op, struct gt_err
 			struct gantry_error gt_why = { .size = sizeof gt_why };                                     \
 			struct gantry_call gt_call = make_call((driver_), (time_));                                 \
 			gt_rc = (driver_)->ops.table_.op_((driver_)->context, &gt_call, __VA_ARGS__, &gt_why) < 0 ? -1 : 0; \
+			count_call((driver_), gt_call.deadline_ns - (time_), gt_rc);                                \
 			if (gt_rc < 0)                                                                              \
 				driver_error((driver_), #op_, &gt_why, err);                                        \
 		}                                                                                                   \

@@ -16,6 +16,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "config/config.h"
 #include "gantry/plugin.h"
@@ -45,6 +46,8 @@ uint64_t gt_driver_capabilities(const struct gt_driver *driver);
  *  "Refused":[{"Path","Reason"}], "Disabled":[NAME]}. The caller's. */
 json_t *gt_driver_names(struct gt_drivers *drivers, enum gantry_kind kind);
 json_t *gt_drivers_describe(struct gt_drivers *drivers);
+/* Appends calls, failures and times of every driver, in Prometheus' text format. Takes no lock and calls no driver; thread safe. */
+void gt_drivers_metrics(const struct gt_drivers *drivers, struct gt_buf *out);
 
 /* Options as a JSON object of strings ({"type":"tmpfs"}; NULL: none). */
 

@@ -7,6 +7,7 @@
  * host.c        the host table that drivers call
  * dispatch.c    the calls of driver.h
  * describe.c    find, names, describe
+ * metrics.c     the figures of every driver's calls
  *
  * All is written while loading, by one thread, and read-only afterwards, but for the atomics.
  */
@@ -15,6 +16,7 @@
 #include <stdatomic.h>
 
 #include "base/buf.h"
+#include "base/metrics.h"
 #include "driver/driver.h"
 #include "gantry/abi_check.h"
 
@@ -50,6 +52,8 @@ struct gt_driver {
 	char *failure;                  /* why open() failed */
 	char *state_dir, *run_dir;
 	bool durable;                   /* state_put() waits for the disk */
+	struct gt_histogram time;       /* of its calls, failed ones too */
+	struct gt_counter failures;
 };
 
 struct refusal {

@@ -330,6 +330,23 @@ static void the_host_network_takes_no_options(void **state)
 	assert_fails(gt_net_join(driver, &endpoint, -1, &err), err, GT_UNSUPPORTED, "driver host: it has no op endpoint_join");
 }
 
+static void calls_are_counted_with_time_and_failures(void **state)
+{
+	struct drivers_fixture *fixture = *state;
+	struct gt_driver *driver = tester(state, GANTRY_VOLUME);
+	struct gt_error err = { 0 };
+	AUTO_FREE struct gantry_volume_info *info = gt_xcalloc(1, sizeof *info);
+	AUTO_BUF struct gt_buf text = { 0 };
+	assert_ok(gt_vol_inspect(driver, "greeting", info, &err), err);
+	assert_fails(gt_vol_inspect(driver, "unset", info, &err), err, GT_NOT_FOUND, "driver tester: no value");
+	assert_true(gt_net_remove(driver, "n", &err) < 0);      /* never reaches the driver: not a call */
+	gt_drivers_metrics(fixture->drivers, &text);
+	assert_non_null(strstr(text.data, "gantry_driver_open{kind=\"volume\",driver=\"tester\"} 1\n"));
+	assert_non_null(strstr(text.data, "gantry_driver_call_failures_total{kind=\"volume\",driver=\"tester\"} 1\n"));
+	assert_non_null(strstr(text.data, "gantry_driver_call_duration_seconds_count{kind=\"volume\",driver=\"tester\"} 2\n"));
+	assert_non_null(strstr(text.data, "gantry_driver_call_duration_seconds_count{kind=\"network\",driver=\"tester\"} 0\n"));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, drivers_make, drivers_remove)
@@ -349,6 +366,7 @@ int main(void)
 		TEST(work_in_a_namespace_leaves_the_caller_where_it_was),
 		TEST(the_null_network_is_loopback_alone),
 		TEST(the_host_network_takes_no_options),
+		TEST(calls_are_counted_with_time_and_failures),
 	};
 	return cmocka_run_group_tests_name("driver calls", tests, NULL, NULL);
 }

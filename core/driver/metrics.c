@@ -1,0 +1,44 @@
+#include "driver/driver.h"
+#include "internal.h"
+
+typedef void (*write_samples)(struct gt_buf *out, const struct gt_label *labels, const struct gt_driver *driver);
+
+static void each_driver(const struct gt_drivers *drivers, struct gt_buf *out, write_samples samples)
+{
+	for (size_t i = 0; i < drivers->plugin_count; i++) {
+		const struct plugin *plugin = drivers->plugins[i];
+		for (size_t k = 0; k < plugin->driver_count; k++) {
+			const struct gt_driver *driver = &plugin->drivers[k];
+			const char *kind = driver_kind_name((int)driver->kind);
+			const struct gt_label labels[] = {
+				{ "kind", kind ? kind : "unknown" }, { "driver", driver->name }, { NULL, NULL },
+			};
+			samples(out, labels, driver);
+		}
+	}
+}
+
+static void write_open(struct gt_buf *out, const struct gt_label *labels, const struct gt_driver *driver)
+{
+	gt_metric_sample(out, "gantry_driver_open", labels, driver->open);
+}
+
+static void write_failures(struct gt_buf *out, const struct gt_label *labels, const struct gt_driver *driver)
+{
+	gt_metric_sample(out, "gantry_driver_call_failures_total", labels, gt_counter_read(&driver->failures));
+}
+
+static void write_times(struct gt_buf *out, const struct gt_label *labels, const struct gt_driver *driver)
+{
+	gt_metric_histogram(out, "gantry_driver_call_duration_seconds", labels, &driver->time);
+}
+
+void gt_drivers_metrics(const struct gt_drivers *drivers, struct gt_buf *out)
+{
+	gt_metric_family(out, "gantry_driver_open", "gauge", "Whether the driver could be opened.");
+	each_driver(drivers, out, write_open);
+	gt_metric_family(out, "gantry_driver_call_failures_total", "counter", "Calls that the driver failed.");
+	each_driver(drivers, out, write_failures);
+	gt_metric_family(out, "gantry_driver_call_duration_seconds", "histogram", "Time of calls into the driver, failed ones too.");
+	each_driver(drivers, out, write_times);
+}
