@@ -47,3 +47,6 @@ void gt_metric_sample(struct gt_buf *out, const char *name, const struct gt_labe
  * its count even while others count. */
 void gt_metric_histogram(struct gt_buf *out, const char *name, const struct gt_label *labels,
 			 const struct gt_histogram *hist);
+/* The figures every Prometheus client gives of its own process: memory, descriptors, CPU time. One that the kernel
+ * does not tell (no /proc, no descriptor left) is left out. Reads /proc; thread safe. */
+void gt_metric_process(struct gt_buf *out);

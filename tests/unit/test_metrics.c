@@ -1,10 +1,13 @@
 /* Counting without locks, and the text that Prometheus reads. */
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -63,12 +66,37 @@ static void threads_lose_no_count(void **state)
 	assert_int_equal(gt_counter_read(&shared), 400000);
 }
 
+static unsigned long open_descriptors(void)
+{
+	AUTO_BUF struct gt_buf out = { 0 };
+	unsigned long count = 0;
+	gt_metric_process(&out);
+	const char *line = strstr(out.data, "\nprocess_open_fds ");
+	assert_non_null(line);
+	assert_int_equal(sscanf(line, "\nprocess_open_fds %lu", &count), 1);
+	assert_non_null(strstr(out.data, "\nprocess_resident_memory_bytes "));
+	assert_non_null(strstr(out.data, "\nprocess_max_fds "));
+	assert_non_null(strstr(out.data, "\nprocess_cpu_seconds_total "));
+	return count;
+}
+
+static void a_descriptor_more_is_a_descriptor_more(void **state)
+{
+	(void)state;
+	unsigned long before = open_descriptors();
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(open_descriptors(), before + 1);
+	close(fd);
+	assert_int_equal(open_descriptors(), before);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_label_cannot_forge_a_line),
 		cmocka_unit_test(a_histogram_is_cumulative_and_bounds_are_inclusive),
 		cmocka_unit_test(threads_lose_no_count),
+		cmocka_unit_test(a_descriptor_more_is_a_descriptor_more),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
