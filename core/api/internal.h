@@ -16,6 +16,7 @@
 #include "base/auto.h"
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/metrics.h"
 #include "base/stream.h"
 #include "config/config.h"
 #include "engine/engine.h"
@@ -24,19 +25,26 @@ struct upload;  /* upload.c */
 struct front;   /* tls.c */
 
 #define API_MAX_LISTENERS 32
+#define API_MAX_METRICS 8
+
+/* Requests that were answered, by method and by the status' first digit. */
+enum { API_METHODS = 6, API_CLASSES = 5 };
 
 struct gt_api {
 	struct gt_engine *engine;
 	const struct gt_config *config;
 	struct listener *listeners;             /* listen.h */
 	size_t listener_count;
-	struct MHD_Daemon *daemons[API_MAX_LISTENERS + 1];
+	struct MHD_Daemon *daemons[API_MAX_LISTENERS + 1 + API_MAX_METRICS];
 	size_t daemon_count;
 	struct front *front;                    /* TLS; NULL where no listener wants it */
 	atomic_bool stopping;
 	pthread_mutex_t lock;                   /* guards `active` */
 	pthread_cond_t calm;                    /* signalled as `active` falls to 0 while stopping */
 	unsigned active;                        /* requests begun and not completed */
+	struct gt_counter requests[API_METHODS][API_CLASSES];
+	struct listener *metrics_listeners;     /* metrics.c */
+	size_t metrics_count;
 };
 
 /* One request, owned by its connection's thread. */
@@ -78,6 +86,11 @@ void *request_uri(void *api, const char *uri, struct MHD_Connection *connection)
 enum MHD_Result request_handle(void *api, struct MHD_Connection *connection, const char *url, const char *method,
 			       const char *version, const char *upload, size_t *upload_size, void **slot);
 void request_completed(void *api, struct MHD_Connection *connection, void **slot, enum MHD_RequestTerminationCode why);
+
+/* ---- metrics.c ---- */
+void metrics_count_request(struct request *request);
+/* Serves config->metrics_addr, where there is one: adds its daemons to api->daemons. */
+int metrics_start(struct gt_api *api, struct gt_error *err);
 
 /* ---- body.c ---- */
 enum { BODY_DRAIN_MAX = 1 << 30 };     /* what is read and dropped of a refused request, so that its answer is seen */

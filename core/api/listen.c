@@ -27,6 +27,7 @@
 enum { FIRST_PASSED_FD = 3, BACKLOG = 512 };
 
 struct opening {
+	const char *key;        /* of [daemon] */
 	const struct gt_config *config;
 	struct listener *list;
 	size_t count, max;
@@ -40,7 +41,7 @@ static int add(struct opening *opening, struct listener listener, struct gt_erro
 		close(listener.fd);
 		free(listener.unlink_path);
 		free(listener.name);
-		return gt_fail(err, GT_INVALID, "[daemon] listen: more than %zu sockets", opening->max);
+		return gt_fail(err, GT_INVALID, "[daemon] %s: more than %zu sockets", opening->key, opening->max);
 	}
 	opening->list[opening->count++] = listener;
 	return 0;
@@ -219,19 +220,13 @@ static char *split_port(char *text)
 	return colon + 1;
 }
 
-static int add_tcp(struct opening *opening, const char *name, const char *address, struct gt_error *err)
+/* host NULL: every address. */
+static int add_addresses(struct opening *opening, const char *name, const char *host, const char *port, bool tls, struct gt_error *err)
 {
-	AUTO_FREE char *host = gt_xstrdup(address);
-	const char *port = split_port(host);
-	bool tls;
-	if (!port)
-		return gt_fail(err, GT_INVALID, "[daemon] listen %s: write tcp://HOST:PORT or tcp://[ADDRESS]:PORT", name);
-	if (decide_tls(opening->config, name, &tls, err) < 0)
-		return -1;
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE }, *list;
-	int bad = getaddrinfo(*host ? host : NULL, port, &hints, &list);
+	int bad = getaddrinfo(host, port, &hints, &list);
 	if (bad)
-		return gt_fail(err, GT_INVALID, "[daemon] listen %s: %s", name, gai_strerror(bad));
+		return gt_fail(err, GT_INVALID, "[daemon] %s %s: %s", opening->key, name, gai_strerror(bad));
 	size_t added = 0;
 	int failed = 0, why = 0;
 	for (const struct addrinfo *at = list; at && !failed; at = at->ai_next) {
@@ -252,6 +247,34 @@ static int add_tcp(struct opening *opening, const char *name, const char *addres
 	return 0;
 }
 
+static int add_tcp(struct opening *opening, const char *name, const char *address, struct gt_error *err)
+{
+	AUTO_FREE char *host = gt_xstrdup(address);
+	const char *port = split_port(host);
+	bool tls;
+	if (!port)
+		return gt_fail(err, GT_INVALID, "[daemon] listen %s: write tcp://HOST:PORT or tcp://[ADDRESS]:PORT", name);
+	if (decide_tls(opening->config, name, &tls, err) < 0)
+		return -1;
+	return add_addresses(opening, name, *host ? host : NULL, port, tls, err);
+}
+
+int listeners_open_plain(const char *key, const char *address, size_t max, struct listener **list, size_t *count, struct gt_error *err)
+{
+	struct opening opening = { .key = key, .max = max, .list = gt_xcalloc(max, sizeof **list) };
+	AUTO_FREE char *host = gt_xstrdup(address);
+	const char *port = split_port(host);
+	int rc = port ? add_addresses(&opening, address, *host ? host : "127.0.0.1", port, false, err)
+		      : gt_fail(err, GT_INVALID, "[daemon] %s %s: write HOST:PORT or [ADDRESS]:PORT", key, address);
+	if (rc < 0) {
+		listeners_close(opening.list, opening.count);
+		return -1;
+	}
+	*list = opening.list;
+	*count = opening.count;
+	return 0;
+}
+
 /* ---- all ---- */
 
 static int add_entry(struct opening *opening, const char *entry, struct gt_error *err)
@@ -267,7 +290,7 @@ static int add_entry(struct opening *opening, const char *entry, struct gt_error
 
 int listeners_open(const struct gt_config *config, size_t max, struct listener **list, size_t *count, struct gt_error *err)
 {
-	struct opening opening = { .config = config, .max = max, .list = gt_xcalloc(max, sizeof **list) };
+	struct opening opening = { .key = "listen", .config = config, .max = max, .list = gt_xcalloc(max, sizeof **list) };
 	find_passed(&opening);
 	int rc = 0;
 	for (size_t i = 0; i < config->listen.count && rc == 0; i++)

@@ -21,4 +21,6 @@ struct listener {
 
 /* Opens every entry of config->listen, all or nothing. *list has *count entries (at most max). */
 int listeners_open(const struct gt_config *config, size_t max, struct listener **list, size_t *count, struct gt_error *err);
+/* The tcp sockets of "HOST:PORT" (127.0.0.1 where HOST is empty) without TLS; key is the setting's name, for messages. */
+int listeners_open_plain(const char *key, const char *address, size_t max, struct listener **list, size_t *count, struct gt_error *err);
 void listeners_close(struct listener *list, size_t count);

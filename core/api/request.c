@@ -184,8 +184,10 @@ void request_completed(void *cls, struct MHD_Connection *connection, void **slot
 		return;
 	upload_free(request->upload);
 	gt_attach_end(request->attach);
-	if (request->begun)
+	if (request->begun) {
 		log_request(request);
+		metrics_count_request(request);
+	}
 	if (request->response)
 		MHD_destroy_response(request->response);
 	bool counted = request->begun != 0;

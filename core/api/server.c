@@ -114,6 +114,7 @@ static void free_api(struct gt_api *api)
 	for (size_t i = 0; i < api->daemon_count; i++)
 		MHD_stop_daemon(api->daemons[i]);
 	listeners_close(api->listeners, api->listener_count);
+	listeners_close(api->metrics_listeners, api->metrics_count);
 	pthread_cond_destroy(&api->calm);
 	pthread_mutex_destroy(&api->lock);
 	free(api);
@@ -130,7 +131,8 @@ int gt_api_start(struct gt_engine *engine, const struct gt_config *config, struc
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&api->calm, &monotonic);
 	pthread_condattr_destroy(&monotonic);
-	if (listeners_open(config, API_MAX_LISTENERS, &api->listeners, &api->listener_count, err) < 0 || start_all(api, err) < 0) {
+	if (listeners_open(config, API_MAX_LISTENERS, &api->listeners, &api->listener_count, err) < 0 || start_all(api, err) < 0 ||
+	    metrics_start(api, err) < 0) {
 		refuse_connections(api);
 		free_api(api);
 		return -1;

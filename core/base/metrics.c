@@ -81,6 +81,18 @@ void gt_metric_sample(struct gt_buf *out, const char *name, const struct gt_labe
 	gt_buf_printf(out, "%" PRIu64 "\n", value);
 }
 
+void gt_metric_gauge(struct gt_buf *out, const char *name, const char *help, uint64_t value)
+{
+	gt_metric_family(out, name, "gauge", help);
+	gt_metric_sample(out, name, NULL, value);
+}
+
+void gt_metric_counter(struct gt_buf *out, const char *name, const char *help, const struct gt_counter *counter)
+{
+	gt_metric_family(out, name, "counter", help);
+	gt_metric_sample(out, name, NULL, gt_counter_read(counter));
+}
+
 void gt_metric_histogram(struct gt_buf *out, const char *name, const struct gt_label *labels,
 			 const struct gt_histogram *hist)
 {

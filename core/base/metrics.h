@@ -41,12 +41,15 @@ struct gt_label {
 /* The # HELP and # TYPE lines; type is "counter", "gauge" or "histogram". Once for each
  * family, before its samples. */
 void gt_metric_family(struct gt_buf *out, const char *name, const char *type, const char *help);
+/* A family of one sample without labels. */
+void gt_metric_gauge(struct gt_buf *out, const char *name, const char *help, uint64_t value);
+void gt_metric_counter(struct gt_buf *out, const char *name, const char *help, const struct gt_counter *counter);
 /* One sample; labels end at a NULL name, NULL for none. */
 void gt_metric_sample(struct gt_buf *out, const char *name, const struct gt_label *labels, uint64_t value);
 /* The _bucket, _sum (seconds) and _count samples of a histogram; its buckets add up to
  * its count even while others count. */
 void gt_metric_histogram(struct gt_buf *out, const char *name, const struct gt_label *labels,
 			 const struct gt_histogram *hist);
-/* The figures every Prometheus client gives of its own process: memory, descriptors, CPU time. One that the kernel
+/* The figures every Prometheus client gives of its own process: memory, descriptors, threads, CPU time, start. One that the kernel
  * does not tell (no /proc, no descriptor left) is left out. Reads /proc; thread safe. */
 void gt_metric_process(struct gt_buf *out);

@@ -13,14 +13,32 @@
 #include "base/buf.h"
 #include "config/config.h"
 
+static bool is_port(const char *text)
+{
+	size_t digits = strspn(text, "0123456789");
+	return digits >= 1 && digits <= 5 && !text[digits] && strtoul(text, NULL, 10) <= 65535;
+}
+
 static int check_listen(const char *value, struct gt_error *err)
 {
 	bool good = strncmp(value, "unix:///", 8) == 0 || strcmp(value, "fd://") == 0;
 	if (strncmp(value, "tcp://", 6) == 0) {
 		const char *colon = strrchr(value + 6, ':');
-		good = colon && colon[1] && strspn(colon + 1, "0123456789") == strlen(colon + 1) && strtoul(colon + 1, NULL, 10) <= 65535;
+		good = colon && is_port(colon + 1);
 	}
 	return good ? 0 : gt_fail(err, GT_INVALID, "%s is not unix:///PATH, tcp://HOST:PORT or fd://", value);
+}
+
+/* "HOST:PORT", "[ADDRESS]:PORT" or ":PORT". */
+static int check_metrics(const char *value, struct gt_error *err)
+{
+	const char *colon = strrchr(value, ':');
+	size_t host = colon ? (size_t)(colon - value) : 0;
+	bool bracketed = *value == '[' && host > 2 && value[host - 1] == ']';
+	bool plain = colon && !memchr(value, ':', host) && !memchr(value, '/', host) && !memchr(value, '[', host);
+	if (colon && is_port(colon + 1) && (bracketed || plain))
+		return 0;
+	return gt_fail(err, GT_INVALID, "%s is not HOST:PORT such as 127.0.0.1:9323 or [::1]:9323", value);
 }
 
 static int check_label(const char *value, struct gt_error *err)
@@ -205,6 +223,7 @@ static const struct {
 } CHECKS[] = {
 	{ "daemon", "listen", check_listen },
 	{ "daemon", "labels", check_label },
+	{ "daemon", "metrics_addr", check_metrics },
 	{ "runtime", "cgroup_parent", check_cgroup },
 	{ "runtime", "userns_remap", check_remap },
 	{ "runtime", "default_ulimits", check_ulimit },

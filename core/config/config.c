@@ -47,6 +47,8 @@ static const struct key KEYS[] = {
 	{ "daemon", "max_connections", NUMBER, AT(max_connections), "1024", 8, 65536, "clients at one time" },
 	{ "daemon", "shutdown_timeout", NUMBER, AT(shutdown_timeout), "15", 0, 3600, "seconds that requests get to end at SIGTERM" },
 	{ "daemon", "labels", LIST, AT(labels), "", 0, 0, "key=value labels of this engine, shown by info" },
+	{ "daemon", "metrics_addr", TEXT, AT(metrics_addr), "", 0, 0,
+	  "HOST:PORT where GET /metrics tells Prometheus this daemon's figures, to anyone who reaches it; no HOST: 127.0.0.1; empty: nowhere" },
 
 	{ "runtime", "cgroup_parent", PATH, AT(cgroup_parent), "/gantry", 0, 0, "cgroup below which containers get theirs" },
 	{ "runtime", "seccomp_profile", PATH, AT(seccomp_profile), "", 0, 0, "seccomp profile in Docker's format; empty: the built-in one" },

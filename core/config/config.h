@@ -35,6 +35,7 @@ struct gt_config {
 	int64_t max_connections;
 	int64_t shutdown_timeout;       /* s */
 	struct gt_strings labels;       /* of this engine, for `info` */
+	char *metrics_addr;             /* "HOST:PORT"; empty: no metrics are served */
 
 	/* [runtime] */
 	char *cgroup_parent;            /* "/gantry" */

@@ -325,11 +325,13 @@ static int create(struct gt_engine *engine, const char *name, const char *platfo
 int gt_container_create(struct gt_engine *engine, const char *name, const char *platform, const json_t *body, char id[65],
 			json_t **warnings, struct gt_error *err)
 {
-	return create(engine, name, platform, body, false, NULL, id, warnings, err);
+	int64_t began = gt_monotonic();
+	return gt_acted(engine, GT_ACT_CREATE, began, create(engine, name, platform, body, false, NULL, id, warnings, err));
 }
 
 int gt_create_build_step(struct gt_engine *engine, const json_t *body, const struct gt_strings *secret_env, char id[65], struct gt_error *err)
 {
 	AUTO_JSON json_t *warnings = NULL;
-	return create(engine, NULL, NULL, body, true, secret_env, id, &warnings, err);
+	int64_t began = gt_monotonic();
+	return gt_acted(engine, GT_ACT_CREATE, began, create(engine, NULL, NULL, body, true, secret_env, id, &warnings, err));
 }

@@ -82,6 +82,7 @@ static void load_embedded(struct gt_engine *engine, const struct gt_config *conf
 
 int gt_engine_open(const struct gt_config *config, struct gt_engine **out, struct gt_error *err)
 {
+	int64_t began = gt_monotonic();
 	struct gt_engine *engine = gt_xcalloc(1, sizeof *engine);
 	atomic_store(&engine->config, config);
 	pthread_rwlock_init(&engine->lock, NULL);
@@ -94,6 +95,7 @@ int gt_engine_open(const struct gt_config *config, struct gt_engine **out, struc
 	gt_resolvers_reconcile(engine);
 	gt_globals_open(engine);
 	load_embedded(engine, config);
+	engine->figures.opening = gt_monotonic() - began;
 	*out = engine;
 	return 0;
 }

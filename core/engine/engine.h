@@ -40,6 +40,9 @@ json_t *gt_system_df(struct gt_engine *engine, const struct gt_strings *types, s
 struct gt_stream *gt_events_open(struct gt_engine *engine, int64_t since, int64_t until, const json_t *filters,
 				 struct gt_error *err);
 
+/* Appends this engine's figures in Prometheus' text format. Looks at every container, so it is for a scrape alone. */
+void gt_engine_metrics(struct gt_engine *engine, struct gt_buf *out);
+
 /* ---- containers (container*.c) ---- */
 /* body: Docker's ContainerCreateRequest. name may be NULL. *warnings: JSON array. */
 int gt_container_create(struct gt_engine *engine, const char *name, const char *platform, const json_t *body, char id[65],

@@ -194,6 +194,7 @@ void gt_event(struct gt_engine *engine, const char *type, const char *action, co
 	}
 	if (container && attribute(message, "image"))
 		json_object_set_new(message, "from", json_string(attribute(message, "image")));
+	gt_counter_add(&engine->figures.events, 1);
 	publish(engine->events, now, message);
 }
 

@@ -136,6 +136,9 @@ static void probe(struct gt_health *job)
 		else
 			gt_buf_str(&output, err.message);
 	}
+	gt_counter_add(&ctr->engine->figures.probes, 1);
+	if (code != 0)
+		gt_counter_add(&ctr->engine->figures.failed_probes, 1);
 	json_t *entry = log_entry(from, gt_now(), code, &output);
 	pthread_mutex_lock(&ctr->lock);
 	if (job->stopped)

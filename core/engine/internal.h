@@ -22,6 +22,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "base/metrics.h"
 #include "base/signals.h"
 #include "engine/container_config.h"
 #include "engine/engine.h"
@@ -37,7 +38,18 @@ struct gt_seccomp_cache;        /* seccomp.c: compiled programs */
 struct gt_builds;       /* build.c: builds under way */
 struct gt_workers;      /* worker.c: a small pool for what must not hold up the monitor */
 
+/* What is counted as it happens (figures.c writes it); zeroed is ready. Without a lock, so it may stand on any path. */
+enum gt_action { GT_ACT_CREATE, GT_ACT_START, GT_ACT_STOP, GT_ACT_REMOVE, GT_ACTIONS };
+struct gt_figures {
+	struct gt_histogram actions[GT_ACTIONS];        /* those that succeeded */
+	struct gt_counter failures[GT_ACTIONS];
+	struct gt_counter events, probes, failed_probes;
+	_Atomic int64_t opening;                        /* ns that gt_engine_open() took */
+	_Atomic size_t volumes;                         /* how many there are: their lock waits for drivers */
+};
+
 struct gt_engine {
+	struct gt_figures figures;
 	_Atomic(const struct gt_config *) config;       /* replaced at SIGHUP; old ones stay valid */
 	struct gt_store *store;
 	struct gt_collection *definitions;      /* containers/<id>.json: what was asked for; durable */
@@ -232,6 +244,10 @@ void gt_event(struct gt_engine *engine, const char *type, const char *action, co
 /* With the container's attributes: image, name, labels; extra (stolen, may be NULL) is merged in. */
 void gt_container_event(struct gt_container *ctr, const char *action, json_t *extra);
 
+/* ---- figures.c ---- */
+/* Counts an action that began at `began` (gt_monotonic()) and ended with rc; returns rc. */
+int gt_acted(struct gt_engine *engine, enum gt_action action, int64_t began, int rc);
+
 /* ---- timer.c, worker.c ---- */
 /* Runs fn(arg) on a worker thread after `delay` ns. Returns an id for gt_timer_cancel, which returns true where fn will not run (arg is the caller's again). */
 uint64_t gt_timer_after(struct gt_engine *engine, int64_t delay, void (*fn)(void *arg), void *arg);
@@ -240,6 +256,10 @@ void gt_work(struct gt_engine *engine, void (*fn)(void *arg), void *arg);
 int gt_timers_new(struct gt_engine *engine, struct gt_error *err);
 void gt_timers_stop(struct gt_engine *engine);          /* nothing becomes due any more; before the workers end */
 void gt_timers_free(struct gt_engine *engine);          /* after them: they may still have set some */
+struct gt_work_load {
+	size_t threads, queued;
+};
+struct gt_work_load gt_workers_load(struct gt_engine *engine);
 int gt_workers_new(struct gt_engine *engine, struct gt_error *err);
 void gt_workers_free(struct gt_engine *engine);         /* waits for what runs */
 /* Absolute CLOCK_MONOTONIC time for pthread_cond_timedwait, `ns` from now; conditions are made by gt_cond_init(). */

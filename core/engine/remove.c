@@ -47,13 +47,8 @@ static int dismantle(struct gt_container *ctr, bool volumes, struct gt_error *er
 	return 0;
 }
 
-int gt_remove_locked(struct gt_container *ctr, bool force, bool volumes, struct gt_error *err)
+static int remove_settled(struct gt_container *ctr, bool volumes, struct gt_error *err)
 {
-	gt_exit_settle(ctr);
-	if (ctr->removed)
-		return 0;
-	if (check_removable(ctr, force, err) < 0)
-		return -1;
 	gt_restart_cancel(ctr);
 	ctr->keep_at_exit = true; /* not twice, where AutoRemove is on */
 	if (gt_stop_locked(ctr, SIGKILL, 10, err) < 0) {
@@ -73,6 +68,17 @@ int gt_remove_locked(struct gt_container *ctr, bool force, bool volumes, struct 
 	gt_container_event(ctr, "destroy", NULL);
 	gt_container_withdraw(ctr);
 	return 0;
+}
+
+int gt_remove_locked(struct gt_container *ctr, bool force, bool volumes, struct gt_error *err)
+{
+	gt_exit_settle(ctr);
+	if (ctr->removed)
+		return 0;
+	if (check_removable(ctr, force, err) < 0)
+		return -1;
+	int64_t began = gt_monotonic();
+	return gt_acted(ctr->engine, GT_ACT_REMOVE, began, remove_settled(ctr, volumes, err));
 }
 
 int gt_container_remove(struct gt_engine *engine, const char *ref, bool force, bool volumes, bool link, struct gt_error *err)

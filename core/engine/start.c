@@ -158,7 +158,8 @@ int gt_start_locked(struct gt_container *ctr, struct gt_error *err)
 	gt_exit_settle(ctr);
 	if (check_startable(ctr, err) < 0)
 		return -1;
-	if (launch(ctr, err) < 0) {
+	int64_t began = gt_monotonic();
+	if (gt_acted(ctr->engine, GT_ACT_START, began, launch(ctr, err)) < 0) {
 		note_failure(ctr, err);
 		return -1;
 	}

@@ -68,11 +68,8 @@ static void kill_by_cgroup(struct gt_container *ctr)
 	gt_cgroup_free(cgroup);
 }
 
-int gt_stop_locked(struct gt_container *ctr, int signo, int timeout, struct gt_error *err)
+static int stop_running(struct gt_container *ctr, int signo, int timeout, struct gt_error *err)
 {
-	gt_exit_settle(ctr);
-	if (!gt_container_is_running(ctr))
-		return 0;
 	pthread_mutex_lock(&ctr->lock);
 	ctr->stop_requested = true;
 	pthread_mutex_unlock(&ctr->lock);
@@ -91,6 +88,15 @@ int gt_stop_locked(struct gt_container *ctr, int signo, int timeout, struct gt_e
 	}
 	gt_exit_settle(ctr);
 	return 0;
+}
+
+int gt_stop_locked(struct gt_container *ctr, int signo, int timeout, struct gt_error *err)
+{
+	gt_exit_settle(ctr);
+	if (!gt_container_is_running(ctr))
+		return 0;
+	int64_t began = gt_monotonic();
+	return gt_acted(ctr->engine, GT_ACT_STOP, began, stop_running(ctr, signo, timeout, err));
 }
 
 /* The signal and timeout of a request, else the container's, else the host's. */

@@ -94,7 +94,10 @@ int gt_volumes_open(struct gt_engine *engine, struct gt_error *err)
 	struct gt_volumes *volumes = engine->volumes = gt_xcalloc(1, sizeof *volumes);
 	pthread_mutex_init(&volumes->lock, NULL);
 	volumes->documents = gt_store_collection(engine->store, "volumes", err);
-	return volumes->documents ? gt_store_each(volumes->documents, load_one, engine, err) : -1;
+	if (!volumes->documents || gt_store_each(volumes->documents, load_one, engine, err) < 0)
+		return -1;
+	engine->figures.volumes = volumes->map.count;
+	return 0;
 }
 
 void gt_volumes_close(struct gt_engine *engine)
@@ -155,6 +158,7 @@ static struct volume *make(struct gt_engine *engine, const char *name, const cha
 		return NULL;
 	}
 	gt_map_set(&volumes->map, name, volume);
+	engine->figures.volumes = volumes->map.count;
 	gt_event(engine, "volume", "create", name, json_pack("{s:s}", "driver", driver));
 	return volume;
 }
@@ -237,6 +241,7 @@ static int unmake(struct gt_engine *engine, struct volume *volume, struct gt_err
 	if (gt_store_remove(volumes->documents, volume->name, err) < 0)
 		return gt_context(err, "remove %s", volume->name);
 	gt_map_remove(&volumes->map, volume->name);
+	engine->figures.volumes = volumes->map.count;
 	gt_event(engine, "volume", "destroy", volume->name, json_pack("{s:s}", "driver", volume->driver));
 	volume_free(volume);
 	return 0;

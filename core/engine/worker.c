@@ -97,6 +97,13 @@ void gt_work(struct gt_engine *engine, void (*fn)(void *arg), void *arg)
 	pthread_cond_signal(&workers->work);
 }
 
+struct gt_work_load gt_workers_load(struct gt_engine *engine)
+{
+	struct gt_workers *workers = engine->workers;
+	LOCKED(&workers->lock);
+	return (struct gt_work_load){ .threads = workers->threads, .queued = workers->queued };
+}
+
 int gt_workers_new(struct gt_engine *engine, struct gt_error *err)
 {
 	(void)err;

@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/metrics.h"
 #include "base/stream.h"
 #include "config/config.h"
 #include "driver/driver.h"
@@ -75,6 +76,12 @@ json_t *gt_image_remove(struct gt_images *images, const char *name, bool force, 
 json_t *gt_images_prune(struct gt_images *images, const json_t *filters, struct gt_error *err); /* {"ImagesDeleted","SpaceReclaimed"} */
 json_t *gt_images_usage(struct gt_images *images, int64_t *layers_size, struct gt_error *err);  /* as the list, with SharedSize and Containers */
 size_t gt_images_count(struct gt_images *images);
+/* Counted since the start, without a lock. */
+struct gt_image_figures {
+	struct gt_counter pulled_bytes;         /* of blobs, as registries send them: compressed */
+	struct gt_counter pushed_bytes;
+};
+const struct gt_image_figures *gt_images_figures(const struct gt_images *images);
 
 /* Progress of a long operation: message is Docker's JSON ({"status":..., "progressDetail":...,"id":...}); borrowed. May be NULL.
  * cancelled (may be NULL) is asked now and then, from any thread of the operation: true ends it with GT_CANCELLED. */

@@ -79,6 +79,11 @@ size_t gt_images_count(struct gt_images *images)
 	return images->images.count;
 }
 
+const struct gt_image_figures *gt_images_figures(const struct gt_images *images)
+{
+	return &images->figures;
+}
+
 const char *intern(struct gt_images *images, const char *text)
 {
 	LOCKED(&images->lock);

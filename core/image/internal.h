@@ -92,6 +92,7 @@ struct gt_images {
 	struct gt_map orphans;                  /* holder -> struct layer: holders of images that were removed by force */
 	size_t idle_layers;                     /* layers that count 0, see above */
 	struct gt_map names;                    /* interned repositories */
+	struct gt_image_figures figures;
 	struct gt_producers savers;             /* streams of save */
 };
 

@@ -71,6 +71,11 @@ static void every_mistake_is_told_with_its_line(void **state)
 		{ "[daemon]\nlisten = unix:///a, tcp://host\n", "tcp://host is not" },
 		{ "[daemon]\nlisten = tcp://host:70000\n", "tcp://host:70000 is not" },
 		{ "[daemon]\nlisten = http://x:1\n", "http://x:1 is not" },
+		{ "[daemon]\nmetrics_addr = 9323\n", ":2: [daemon] metrics_addr: 9323 is not HOST:PORT" },
+		{ "[daemon]\nmetrics_addr = localhost:70000\n", "localhost:70000 is not HOST:PORT" },
+		{ "[daemon]\nmetrics_addr = ::1:9323\n", "::1:9323 is not HOST:PORT" },
+		{ "[daemon]\nmetrics_addr = tcp://127.0.0.1:9323\n", "is not HOST:PORT" },
+		{ "[daemon]\nmetrics_addr = 127.0.0.1:\n", "is not HOST:PORT" },
 		{ "[daemon]\nlabels = a=b, c\n", ":2: [daemon] labels: c is not key=value" },
 		{ "[runtime]\ncgroup_parent = /\n", "/ is not a cgroup of this engine's own" },
 		{ "[runtime]\ncgroup_parent = /a/../b\n", "is not a cgroup" },
@@ -115,7 +120,7 @@ static void every_mistake_is_told_with_its_line(void **state)
 static void values_of_every_form_are_taken(void **state)
 {
 	AUTO_FREE char *path = write_file(*state, "good.ini",
-					  "[daemon]\nlisten = unix:///a, tcp://127.0.0.1:2376, tcp://[::1]:0, fd://\nlabels = a=b, c=\n"
+					  "[daemon]\nlisten = unix:///a, tcp://127.0.0.1:2376, tcp://[::1]:0, fd://\nlabels = a=b, c=\nmetrics_addr = [::1]:9323\n"
 					  "[runtime]\ncgroup_parent = /a/b.c\nuserns_remap = 100000:65536\ndefault_ulimits = nofile=1024, core=-1, nproc=5:-1, stack=1:2\n"
 					  "[log]\ndriver = local\n[network]\nbridge_subnet = 10.9.0.0/16\nbridge_subnet6 = fd00:9::/64\n"
 					  "address_pools = 10.10.0.0/16 size 24, fd00::/8 size 64\ndns = 1.1.1.1, ::1\nhost_gateway = 10.0.0.1\n");

@@ -127,6 +127,8 @@ static ssize_t fetch_read(void *handle, void *bytes, size_t room, struct gt_erro
 			return wrong_size(fetch, fetch->at + got, err);
 		if (got > 0) {
 			fetch->at += got;
+			if (fetch->source->registry->received)
+				gt_counter_add(fetch->source->registry->received, (uint64_t)got);
 			return got;
 		}
 		if (got == 0) {

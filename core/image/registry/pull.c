@@ -297,7 +297,10 @@ static int prepare(struct pull *pull, const char *platform, const json_t *auth, 
 		return -1;
 	pull->scope = pull_scope(pull->reference->path);
 	pull->registry = registry_open(pull->images->config, pull->reference->domain, true, auth, pull->progress, err);
-	return pull->registry ? 0 : -1;
+	if (!pull->registry)
+		return -1;
+	pull->registry->received = &pull->images->figures.pulled_bytes;
+	return 0;
 }
 
 /* From the first endpoint that has it: a mirror that fails gives way to the registry. */

@@ -68,6 +68,7 @@ struct registry {
 	const struct gt_config *config;
 	struct http_pool *pool;
 	struct gt_progress *progress;
+	struct gt_counter *received;    /* bytes of blobs; NULL: nobody counts */
 	char *domain;                   /* as in references */
 	struct endpoints endpoints;
 	size_t at;                      /* of endpoints: the one in use */

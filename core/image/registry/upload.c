@@ -130,6 +130,7 @@ static ssize_t give(void *arg, void *bytes, size_t room, struct gt_error *err)
 	if (got > 0) {
 		digest_add(&stream->digest, bytes, (size_t)got);
 		stream->sent += got;
+		gt_counter_add(&stream->push->images->figures.pushed_bytes, (uint64_t)got);
 	}
 	stream->whole = got == 0;
 	show(stream, gt_monotonic());
