@@ -42,7 +42,7 @@ LDFLAGS  += -Wl,-z,relro,-z,now -Wl,--as-needed
 MAKEFLAGS += --no-builtin-rules
 
 # ---- modules: one archive for each folder of core/ ----
-MODULES := base config store driver image build runtime dns engine api
+MODULES := base config store driver image build runtime dns doctor engine api
 sources  = $(sort $(wildcard $(1)/*.c) $(wildcard $(1)/*/*.c))
 objects  = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 archive  = $(BUILD)/lib/$(1).a
@@ -75,7 +75,7 @@ ARCHIVE_LIBS := -Wl,-Bstatic -larchive -Wl,-Bdynamic -lz -lbz2 -llzma -lzstd
 DAEMON_LIBS := -lmicrohttpd -lwslay -lgnutls -lnettle -lcurl -lseccomp -linih -lisal -lnftnl -lmnl -lresolv -ljansson -Wl,-Bstatic -lyaml -Wl,-Bdynamic $(ARCHIVE_LIBS) -ldl -lpthread
 PROGRAMS := $(addprefix $(BUILD)/bin/,gantryd gantry) $(addprefix $(BUILD)/libexec/,gantry-shim gantry-init gantry-fs gantry-plugin-check)
 link = @mkdir -p $(@D); echo "  LD      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS)
-DAEMON_PARTS := $(call archive,api) $(call archive,engine) $(call archive,dns) $(call archive,build) $(call archive,image) \
+DAEMON_PARTS := $(call archive,api) $(call archive,engine) $(call archive,doctor) $(call archive,dns) $(call archive,build) $(call archive,image) \
 	$(call archive,driver) $(call archive,shimclient) $(call archive,runtime) $(call archive,store) \
 	$(call archive,config) $(call archive,base)
 

@@ -3,7 +3,9 @@
  */
 #include "cli.h"
 
+#include <libgen.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -59,6 +61,20 @@ int cli_for_each(struct cli *cli, const struct args *args, bool echo,
 		}
 	}
 	return status;
+}
+
+char *cli_own_file(const char *beside, const char *installed)
+{
+	char self[4096];
+	ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
+	if (len > 0) {
+		self[len] = '\0';
+		char *path = gt_xasprintf("%s/../%s", dirname(self), beside);
+		if (access(path, F_OK) == 0)
+			return path;
+		free(path);
+	}
+	return gt_xstrdup(installed);
 }
 
 bool cli_confirm(const char *question)

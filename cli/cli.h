@@ -48,6 +48,8 @@ void cli_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  * Returns 0, or 1 where any failed. */
 int cli_for_each(struct cli *cli, const struct args *args, bool echo,
 		 int (*act)(struct cli *cli, const char *name, void *arg, struct gt_error *err), void *arg);
+/* A file that comes with this program: in the tree that was just built, or where `make install` puts it. The caller's. */
+char *cli_own_file(const char *beside, const char *installed);
 /* "Are you sure?" on the terminal, default no. End of input is no. */
 bool cli_confirm(const char *question);
 /* Prints the "Warnings" list of an answer to standard error. */

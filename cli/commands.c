@@ -210,6 +210,10 @@ const struct command commands[] = {
 
 	{ .path = "system df", .usage = "[OPTIONS]", .summary = "Show disk usage", .flags = flags_df,
 	  .run = command_df },
+	{ .path = "system doctor", .usage = "[OPTIONS]", .summary = "Check the daemon's host and tell what is missing",
+	  .details = "Each check is ok, a warning or failed, with what there is and what to do about it. The exit status is 1 where one failed, else 0.\n"
+		     "Where no daemon answers, that is said, and gantryd looks at this host by itself.",
+	  .flags = flags_doctor, .run = command_doctor },
 	{ .path = "system events", .aliases = "events", .usage = "[OPTIONS]",
 	  .summary = "Get real time events from the server",
 	  .details = "Filters: container, daemon, event, image, label, network, plugin, type, volume.",

@@ -286,6 +286,13 @@ const struct flag flags_events[] = {
 	FLAG("until", 0, STRING, NULL, "Stream events until this timestamp"),
 	END_OF_FLAGS,
 };
+const struct flag flags_doctor[] = {
+	INSPECT_FORMAT,
+	FLAG("quiet", 'q', BOOL, NULL, "Only show what is not ok"),
+	FLAG("registry", 0, LIST, NULL, "Ask this registry (HOST or HOST:PORT) whether it answers"),
+	FLAG("daemon-config", 0, STRING, NULL, "Configuration of a daemon that does not run (default " GANTRY_SYSCONF "/gantryd.ini)"),
+	END_OF_FLAGS,
+};
 const struct flag flags_system_prune[] = {
 	FLAG("all", 'a', BOOL, NULL, "Remove all unused images not just dangling ones"),
 	PRUNE_FILTER,

@@ -11,11 +11,13 @@ other_function command_network_ls, command_network_create, command_network_rm, c
 other_function command_images, command_rmi, command_tag, command_history, command_image_prune;
 other_function command_pull, command_push, command_save, command_load, command_import, command_build, command_builder_prune;
 other_function command_login, command_logout, command_search;
-other_function command_info, command_version, command_events, command_df, command_system_prune;
+other_function command_info, command_version, command_events, command_df, command_doctor, command_system_prune;
 other_function command_plugin_check;
 other_function command_plugin_ls;
 other_function command_plugin_new;
 other_function command_completion, command_man;
 
+/* system.c: prints object through --format ("json" or a template). */
+int print_formatted(const char *format, const json_t *object, struct gt_error *err);
 /* build.c: prunes the build cache; also a step of system prune. *answer may be NULL where the daemon has none. */
 int prune_build_cache(struct cli *cli, bool all, const struct gt_strings *filters, json_t **answer, struct gt_error *err);

@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,29 +49,12 @@ int command_plugin_ls(struct cli *cli, struct args *args, struct gt_error *err)
 	return plugins ? list_print(&list, arg_string(args, "format"), arg_bool(args, "quiet"), plugins, err) : -1;
 }
 
-/* ---- where our own files are ---- */
-
-/* In the tree that was just built, or where `make install` puts it. The caller's. */
-static char *own_file(const char *beside, const char *installed)
-{
-	char self[4096];
-	ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
-	if (len > 0) {
-		self[len] = '\0';
-		char *path = gt_xasprintf("%s/../%s", dirname(self), beside);
-		if (access(path, F_OK) == 0)
-			return path;
-		free(path);
-	}
-	return gt_xstrdup(installed);
-}
-
 /* ---- check ---- */
 
 int command_plugin_check(struct cli *cli, struct args *args, struct gt_error *err)
 {
 	(void)cli;
-	AUTO_FREE char *kit = own_file("libexec/gantry-plugin-check", GANTRY_LIBEXEC "/gantry-plugin-check");
+	AUTO_FREE char *kit = cli_own_file("libexec/gantry-plugin-check", GANTRY_LIBEXEC "/gantry-plugin-check");
 	char **argv = gt_xcalloc((size_t)args->count + 2, sizeof *argv);
 	argv[0] = kit;
 	for (int i = 0; i < args->count; i++)
@@ -137,7 +119,7 @@ int command_plugin_new(struct cli *cli, struct args *args, struct gt_error *err)
 		return gt_fail(err, GT_INVALID, "there is no kind of driver \"%s\": it is network, volume or storage", kind);
 	if (!name_ok(name))
 		return gt_fail(err, GT_INVALID, "a driver cannot be called \"%s\": use up to 32 of [a-z0-9-], not beginning with -", name);
-	AUTO_FREE char *templates = own_file("share/template", GANTRY_SHARE "/template");
+	AUTO_FREE char *templates = cli_own_file("share/template", GANTRY_SHARE "/template");
 	AUTO_FREE char *path = gt_xasprintf("%s/%s", templates, kind);
 	DIR *from = opendir(path);
 	if (!from)

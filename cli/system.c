@@ -13,8 +13,7 @@
 #include "list.h"
 #include "other.h"
 
-/* Prints object through --format ("json" or a template). */
-static int print_formatted(const char *format, const json_t *object, struct gt_error *err)
+int print_formatted(const char *format, const json_t *object, struct gt_error *err)
 {
 	struct template *template = template_parse(strcmp(format, "json") == 0 ? "{{json .}}" : format, err);
 	AUTO_BUF struct gt_buf out = { 0 };

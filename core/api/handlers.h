@@ -81,6 +81,7 @@ HANDLER(serve_version);
 HANDLER(serve_info);
 HANDLER(serve_events);
 HANDLER(serve_df);
+HANDLER(serve_doctor);
 
 /* plugins.c */
 HANDLER(serve_plugin_list);

@@ -14,6 +14,7 @@ static const struct route ROUTES[] = {
 	{ "GET", "/info", serve_info, BODY_NONE, 0 },
 	{ "GET", "/events", serve_events, BODY_NONE, 0 },
 	{ "GET", "/system/df", serve_df, BODY_NONE, 25 },
+	{ "GET", "/system/doctor", serve_doctor, BODY_NONE, 0 },        /* gantry's own */
 
 	{ "GET", "/containers/json", serve_container_list, BODY_NONE, 0 },
 	{ "POST", "/containers/create", serve_container_create, BODY_JSON, 0 },

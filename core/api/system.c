@@ -55,3 +55,12 @@ HANDLER(serve_df)
 	gt_strings_free(&types);
 	return answer_json(request, 200, usage);
 }
+
+HANDLER(serve_doctor)
+{
+	struct gt_strings registries = { 0 };
+	query_list(&request->query, "registry", &registries);
+	json_t *report = gt_engine_doctor(request->api->engine, &registries, err);
+	gt_strings_free(&registries);
+	return answer_json(request, 200, report);
+}

@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "config/config.h"
 #include "daemon/notify.h"
+#include "doctor/doctor.h"
 #include "driver/driver.h"
 #include "engine/engine.h"
 
@@ -50,6 +51,7 @@ static const char HELP[] =
 	"Options:\n"
 	"  -c, --config FILE    configuration (default " DEFAULT_CONFIG "); FILE's conf.d/*.ini follow it\n"
 	"      --check-config   check the configuration, say what is wrong with file:line, and end\n"
+	"      --check-host     look at this host and print what is missing as JSON, and end; `gantry system doctor` shows it to people\n"
 	"      --print-config   print the configuration in force with the doc of each key, and end\n"
 	"  -V, --version        print the version and end\n"
 	"  -h, --help           print this and end\n";
@@ -196,6 +198,14 @@ static int check_config(struct daemon *daemon)
 	return 0;
 }
 
+static int check_host(struct daemon *daemon)
+{
+	AUTO_JSON json_t *report = gt_doctor(daemon->config, NULL);
+	json_dumpf(report, stdout, JSON_INDENT(2));
+	putchar('\n');
+	return fflush(stdout) == 0 && !gt_doctor_failed(report) ? 0 : 1;
+}
+
 static int print_config(struct daemon *daemon)
 {
 	AUTO_BUF struct gt_buf text = { 0 };
@@ -206,9 +216,10 @@ static int print_config(struct daemon *daemon)
 
 int main(int argc, char **argv)
 {
-	enum { CHECK = 256, PRINT };
+	enum { CHECK = 256, CHECK_HOST, PRINT };
 	static const struct option OPTIONS[] = {
 		{ "config", required_argument, NULL, 'c' }, { "check-config", no_argument, NULL, CHECK },
+		{ "check-host", no_argument, NULL, CHECK_HOST },
 		{ "print-config", no_argument, NULL, PRINT }, { "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },           { NULL, 0, NULL, 0 },
 	};
@@ -221,6 +232,7 @@ int main(int argc, char **argv)
 			daemon.config_given = true;
 			break;
 		case CHECK:
+		case CHECK_HOST:
 		case PRINT:
 			mode = option;
 			break;
@@ -244,7 +256,7 @@ int main(int argc, char **argv)
 	if (gt_config_load(daemon.config_path, daemon.config_given, &daemon.config, &err) < 0)
 		return fail(&err, 1);
 	apply_log_settings(daemon.config);
-	int status = mode == CHECK ? check_config(&daemon) : mode == PRINT ? print_config(&daemon) : 0;
+	int status = mode == CHECK ? check_config(&daemon) : mode == CHECK_HOST ? check_host(&daemon) : mode == PRINT ? print_config(&daemon) : 0;
 	if (!mode && run(&daemon, &err) < 0)
 		status = fail(&err, 1);
 	close_daemon(&daemon);

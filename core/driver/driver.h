@@ -36,6 +36,8 @@ void gt_drivers_free(struct gt_drivers *drivers);
 void gt_drivers_cancel(struct gt_drivers *drivers);
 /* Checks [plugin.*] sections against the declarations of the plugins that are there, without open(). For --check-config. */
 int gt_drivers_check(const struct gt_config *config, struct gt_error *err);
+/* The same, and what gt_drivers_describe() tells of those that would be loaded, none of them open. NULL where a section is wrong. The caller's. */
+json_t *gt_drivers_look(const struct gt_config *config, struct gt_error *err);
 
 /* GT_NOT_FOUND: `no network driver named "x" is loaded (there are: bridge, host)`. GT_UNAVAILABLE where its open() failed, with the reason. */
 struct gt_driver *gt_driver_find(struct gt_drivers *drivers, enum gantry_kind kind, const char *name, struct gt_error *err);

@@ -373,13 +373,20 @@ void gt_drivers_cancel(struct gt_drivers *drivers)
 	atomic_store(&drivers->cancelled, true);
 }
 
-int gt_drivers_check(const struct gt_config *config, struct gt_error *err)
+json_t *gt_drivers_look(const struct gt_config *config, struct gt_error *err)
 {
 	AUTO_BUF struct gt_buf complaints = { 0 };
 	struct gt_strings names = { 0 };
 	struct gt_drivers *drivers = load_all(config, &names, &complaints);
 	each_idle_section(drivers, config, &names, complain_idle, &complaints);
+	json_t *seen = complaints.len ? gt_fail_null(err, GT_INVALID, "%s", complaints.data) : gt_drivers_describe(drivers);
 	gt_strings_free(&names);
 	gt_drivers_free(drivers);
-	return complaints.len ? gt_fail(err, GT_INVALID, "%s", complaints.data) : 0;
+	return seen;
+}
+
+int gt_drivers_check(const struct gt_config *config, struct gt_error *err)
+{
+	AUTO_JSON json_t *seen = gt_drivers_look(config, err);
+	return seen ? 0 : -1;
 }

@@ -32,7 +32,7 @@ void gt_engine_reload(struct gt_engine *engine, const struct gt_config *config);
 /* Ends streams and waits; containers run on. */
 void gt_engine_close(struct gt_engine *engine);
 
-/* ---- system (system.c, events.c, df.c) ---- */
+/* ---- system (system.c, events.c, df.c, figures.c) ---- */
 json_t *gt_system_info(struct gt_engine *engine, struct gt_error *err);
 json_t *gt_system_version(struct gt_engine *engine, struct gt_error *err);
 json_t *gt_system_df(struct gt_engine *engine, const struct gt_strings *types, struct gt_error *err);
@@ -40,6 +40,8 @@ json_t *gt_system_df(struct gt_engine *engine, const struct gt_strings *types, s
 struct gt_stream *gt_events_open(struct gt_engine *engine, int64_t since, int64_t until, const json_t *filters,
 				 struct gt_error *err);
 
+/* What this host lacks; see doctor/doctor.h. registries (may be NULL): HOST[:PORT] of each that is to be asked whether it answers. */
+json_t *gt_engine_doctor(struct gt_engine *engine, const struct gt_strings *registries, struct gt_error *err);
 /* Appends this engine's figures in Prometheus' text format. Looks at every container, so it is for a scrape alone. */
 void gt_engine_metrics(struct gt_engine *engine, struct gt_buf *out);
 

@@ -8,6 +8,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "doctor/doctor.h"
 #include "engine/internal.h"
 #include "runtime/cgroup.h"
 
@@ -213,4 +214,26 @@ json_t *gt_system_version(struct gt_engine *engine, struct gt_error *err)
 	}
 	json_decref(components);
 	return version;
+}
+
+/* Being refused without credentials is an answer too. */
+static void ask_registry(struct gt_engine *engine, const char *host, json_t *report)
+{
+	struct gt_error err = { 0 };
+	AUTO_JSON json_t *auth = json_pack("{s:s}", "serveraddress", host);
+	AUTO_JSON json_t *answer = gt_registry_login(engine->images, auth, NULL, &err);
+	AUTO_FREE char *name = gt_xasprintf("registry.%s", host);
+	bool answers = answer || err.kind == GT_UNAUTHORIZED || err.kind == GT_DENIED;
+	AUTO_FREE char *message = answers ? gt_xasprintf("registry %s answers", host) : gt_xstrdup(err.message);
+	gt_doctor_add(report, name, answers ? "ok" : "failed", message, answers ? "" : "check the network, name servers and [registry] proxies of this host");
+}
+
+json_t *gt_engine_doctor(struct gt_engine *engine, const struct gt_strings *registries, struct gt_error *err)
+{
+	if (registries && registries->count > 16)
+		return gt_fail_null(err, GT_INVALID, "%zu registries are too many to ask at once: at most 16", registries->count);
+	json_t *report = gt_doctor(atomic_load(&engine->config), engine->drivers);
+	for (size_t i = 0; registries && i < registries->count; i++)
+		ask_registry(engine, registries->items[i], report);
+	return report;
 }
