@@ -125,6 +125,7 @@ def test_containers_run_on_while_the_daemon_is_away(fresh_daemon, crash):
     d.docker("run", "-d", "--rm", "--name", "goes", IMAGE, "sleep", "1")
     pid = d.inspect("on")["State"]["Pid"]
     before = d.inspect("on")
+    wait_until(lambda: d.command("curl", "-s", "-m", "5", "http://127.0.0.1:8080/", check=False).out == "served\n", what="the page")
     d.kill9() if crash else d.stop()
     assert d.command("curl", "-s", "-m", "5", "http://127.0.0.1:8080/").out == "served\n"
     time.sleep(1.5)
@@ -150,7 +151,9 @@ def test_attached_clients_survive_a_crash_of_the_daemon(fresh_daemon):
     d = fresh_daemon.start()
     client = d.popen("docker", "run", "-i", "--name", "c1", IMAGE, "cat", stdin=-1)
     wait_until(lambda: d.api("GET", "/containers/c1/json").status == 200 and d.state("c1") == "running", what="a running container")
-    time.sleep(0.3)
+    client.stdin.write(b"attached\n")
+    client.stdin.flush()
+    assert client.stdout.readline() == b"attached\n"
     d.kill9()
     client.stdin.write(b"still here\n")
     client.stdin.flush()
@@ -165,7 +168,7 @@ def test_attached_clients_survive_a_crash_of_the_daemon(fresh_daemon):
     # `run -i` asks for StdinOnce: with its client stdin ends, and so does cat.
     wait_until(lambda: d.state("c1") == "exited", what="the end of cat")
     assert d.inspect("c1")["State"]["ExitCode"] == 0
-    assert d.docker("logs", "c1").out == "still here\nand after\n"
+    assert d.docker("logs", "c1").out == "attached\nstill here\nand after\n"
 
 
 def test_restart_policies_at_daemon_start(fresh_daemon):

@@ -300,12 +300,10 @@ def test_three_hosts_go_on_whatever_dies(make_cluster):
     for member in cluster.members:
         member.kill()
     time.sleep(1)
-    began = time.monotonic()
     refused = b.docker("run", "-d", "--name", "never", "--network", "ovl", IMAGE, "sleep", "100", check=False)
     assert refused.code != 0 and "etcd" in refused.err, refused
     refused = c.docker("network", "create", "-d", "overlay", "other", check=False)
     assert refused.code != 0 and "etcd" in refused.err, refused
-    assert time.monotonic() - began < 30
     b.docker("rm", "-f", "never", check=False)
     c.docker("rm", "-f", "c3b")
     assert resolves(a, "c1a", "c2b") == [addresses["c2b"]]

@@ -303,13 +303,12 @@ def test_progress_comes_as_it_happens(daemon, wire):
 
 
 def test_a_stream_begins_before_there_is_anything_to_say(daemon):
-    create(daemon, "sh", "-c", "sleep 1; echo x")
+    create(daemon, "sleep", "1000")
     start(daemon)
     for method, path in (("GET", "/containers/c1/logs?stdout=1&follow=1"), ("GET", "/events"), ("POST", "/containers/c1/wait")):
         with Wire(daemon) as connection:
-            begin = time.monotonic()
             status, headers = connection.request(method, path).head()
-            assert status == 200 and headers["transfer-encoding"] == "chunked" and time.monotonic() - begin < 0.8
+            assert status == 200 and headers["transfer-encoding"] == "chunked"
 
 
 def test_filters_in_both_forms(daemon):
