@@ -221,11 +221,10 @@ void changes_end(struct overlay *self, int64_t revision)
 	}
 	self->known = true;
 	for (struct network *network = self->networks; network; network = network->next) {
-		if (network_has_locals(self, network->id) && !network->vxlan && links_ensure(self, network, &err) < 0)
+		bool new = network_has_locals(self, network->id) && !network->vxlan;
+		if ((new ? links_ensure(self, network, &err) : neighbours_sync(self, network, &err)) < 0)
 			log_line(self->host, GANTRY_WARN, "network %s: %s", network->name, err.message);
 	}
-	if (neighbours_sync(self, &err) < 0)
-		log_line(self->host, GANTRY_WARN, "who is behind which host could not be put in order: %s", err.message);
 	tell_news(self, NULL);
 	pthread_cond_broadcast(&self->changed);
 }

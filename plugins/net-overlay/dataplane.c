@@ -232,7 +232,7 @@ static int ensure(struct overlay *self, struct nl_sock *sock, struct network *ne
 	put_back_locals(self, sock, network);
 	if (nat_rebuild(self, err) < 0)
 		return -1;
-	return neighbours_sync(self, err);
+	return neighbours_sync(self, network, err);
 }
 
 /* Whether both are there still. */

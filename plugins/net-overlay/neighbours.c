@@ -2,6 +2,9 @@
  * neighbours.c - who is behind which host, in the kernel's tables of a network's VXLAN link: the MAC in its forwarding table (to the host's address) and in
  * that of the bridge (to the link), the address in its neighbour table, from which the link answers ARP and neighbour solicitation by itself. So nothing is
  * ever flooded to other hosts, and nothing is learnt from what comes in.
+ *
+ * A container that comes or goes costs its own entries. All of a network's are compared with the kernel's where its links are made or taken up, and where the
+ * changes were not followed for a while: each is looked up by its MAC, and what differs is written.
  */
 #include "overlay.h"
 
@@ -30,19 +33,27 @@ static void put_neighbour(struct batch *batch, const struct network *network, bo
 		put(batch, NDA_DST, to->bytes, address_len(to));
 }
 
-static void put_member(struct batch *batch, const struct network *network, bool add, const struct member *member)
+/* The entries of a member. */
+enum { IN_LINK = 1, IN_BRIDGE = 2, IPV4 = 4, IPV6 = 8, PER_MEMBER = 4 };
+
+static unsigned entries_of(const struct member *member)
 {
-	put_neighbour(batch, network, add, header_for(network, AF_BRIDGE, NUD_PERMANENT | NUD_NOARP, NTF_SELF), member->mac, &member->vtep);
-	put_neighbour(batch, network, add, header_for(network, AF_BRIDGE, NUD_NOARP, NTF_MASTER), member->mac, NULL);
-	if (member->ipv4.family)
+	return IN_LINK | IN_BRIDGE | (member->ipv4.family ? IPV4 : 0) | (member->ipv6.family ? IPV6 : 0);
+}
+
+static void put_member(struct batch *batch, const struct network *network, bool add, const struct member *member, unsigned which)
+{
+	if (which & IN_LINK)
+		put_neighbour(batch, network, add, header_for(network, AF_BRIDGE, NUD_PERMANENT | NUD_NOARP, NTF_SELF), member->mac, &member->vtep);
+	if (which & IN_BRIDGE)
+		put_neighbour(batch, network, add, header_for(network, AF_BRIDGE, NUD_NOARP, NTF_MASTER), member->mac, NULL);
+	if (which & IPV4)
 		put_neighbour(batch, network, add, header_for(network, AF_INET, NUD_PERMANENT, 0), add ? member->mac : NULL, &member->ipv4);
-	if (member->ipv6.family)
+	if (which & IPV6)
 		put_neighbour(batch, network, add, header_for(network, AF_INET6, NUD_PERMANENT, 0), add ? member->mac : NULL, &member->ipv6);
 }
 
-#define PER_MEMBER 4
-
-static void run(struct overlay *self, struct batch *batch, bool add)
+static void run(const struct overlay *self, struct batch *batch, bool add)
 {
 	struct gantry_error err = { .size = sizeof err };
 	if (batch_run(batch, &err) < 0 && add)
@@ -61,7 +72,7 @@ static void change(struct overlay *self, const struct network *network, bool add
 		return;
 	}
 	batch_begin(&batch, sock);
-	put_member(&batch, network, add, member);
+	put_member(&batch, network, add, member, entries_of(member));
 	run(self, &batch, add);
 	nl_socket_free(sock);
 }
@@ -76,7 +87,13 @@ void neighbour_remove(struct overlay *self, const struct network *network, const
 	change(self, network, false, member);
 }
 
-/* ---- all of them ---- */
+/* ---- all of a network's ---- */
+
+/* A member of another host, and which of its entries the kernel has. */
+struct want {
+	const struct member *member;
+	unsigned has;
+};
 
 /* What the kernel has that the table does not say. */
 struct stale {
@@ -87,44 +104,74 @@ struct stale {
 };
 
 struct sync {
-	struct overlay *self;
+	const struct overlay *self;
+	const struct network *network;
+	struct want *wants;             /* by MAC */
+	size_t want_count;
 	struct stale *stale;
-	size_t count, room;
+	size_t stale_count, room;
+	size_t read, added;             /* entries, for the log */
 	bool out_of_memory;
 };
 
-struct search {
-	const struct overlay *self;
-	const unsigned char *mac;
-	const void *address;
-	int family;
-	bool found;
-};
-
-/* A forwarding entry is wanted for a MAC, to its host where it says so; a neighbour entry for an address with its MAC. */
-static void match(struct member *member, void *arg)
+static void note_want(struct member *member, void *arg)
 {
-	struct search *search = arg;
-	const struct address *address = search->family == AF_INET ? &member->ipv4 : search->family == AF_INET6 ? &member->ipv6 : NULL;
-	if (is_own(search->self, member) || !search->mac || memcmp(member->mac, search->mac, 6) != 0)
-		return;
-	if (address)
-		search->found |= address->family == search->family && memcmp(address->bytes, search->address, address_len(address)) == 0;
-	else
-		search->found |= !search->address || memcmp(member->vtep.bytes, search->address, address_len(&member->vtep)) == 0;
+	struct sync *sync = arg;
+	if (!is_own(sync->self, member))
+		sync->wants[sync->want_count++].member = member;
 }
 
-static const struct network *network_of(const struct overlay *self, int vxlan)
+static int by_mac(const void *a, const void *b)
 {
-	const struct network *network = self->networks;
-	while (network && (!network->vxlan || network->vxlan != vxlan))
-		network = network->next;
-	return network;
+	return memcmp(((const struct want *)a)->member->mac, ((const struct want *)b)->member->mac, 6);
+}
+
+static int gather(struct sync *sync, struct gantry_error *err)
+{
+	sync->wants = calloc(sync->network->member_count + 1, sizeof *sync->wants);
+	if (!sync->wants)
+		return gantry_fail(err, GANTRY_E_INTERNAL, "out of memory");
+	each_member(sync->network, note_want, sync);
+	qsort(sync->wants, sync->want_count, sizeof *sync->wants, by_mac);
+	return 0;
+}
+
+/* The first one of that MAC, or where it would be. */
+static size_t find_mac(const struct sync *sync, const unsigned char *mac)
+{
+	size_t low = 0, high = sync->want_count;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (memcmp(sync->wants[middle].member->mac, mac, 6) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static bool is_at(const struct address *address, const void *bytes, size_t len)
+{
+	return address->family && len == address_len(address) && memcmp(address->bytes, bytes, len) == 0;
+}
+
+/* A forwarding entry is wanted for a MAC, to its host where it says so; a neighbour entry for an address with its MAC. `which`: one of the entries. */
+static bool is_wanted(struct sync *sync, unsigned which, const unsigned char *mac, const void *to, size_t len)
+{
+	bool found = false;
+	for (size_t i = find_mac(sync, mac); i < sync->want_count && memcmp(sync->wants[i].member->mac, mac, 6) == 0; i++) {
+		const struct member *member = sync->wants[i].member;
+		bool same = which == IN_BRIDGE || (to && is_at(which == IN_LINK ? &member->vtep : which == IPV4 ? &member->ipv4 : &member->ipv6, to, len));
+		if (same)
+			sync->wants[i].has |= which;
+		found |= same;
+	}
+	return found;
 }
 
 static void remember(struct sync *sync, const struct ndmsg *header, struct nlattr *mac, struct nlattr *to, bool master)
 {
-	if (sync->count == sync->room) {
+	if (sync->stale_count == sync->room) {
 		size_t room = sync->room ? sync->room * 2 : 64;
 		struct stale *more = realloc(sync->stale, room * sizeof *more);
 		if (!more) {
@@ -134,7 +181,7 @@ static void remember(struct sync *sync, const struct ndmsg *header, struct nlatt
 		sync->stale = more;
 		sync->room = room;
 	}
-	struct stale *stale = &sync->stale[sync->count++];
+	struct stale *stale = &sync->stale[sync->stale_count++];
 	*stale = (struct stale){ .header = *header, .has_mac = mac && header->ndm_family == AF_BRIDGE, .has_to = to != NULL };
 	stale->header.ndm_flags = header->ndm_family == AF_BRIDGE ? (master ? NTF_MASTER : NTF_SELF) : 0;
 	stale->header.ndm_state = 0;
@@ -149,28 +196,34 @@ static int note_entry(void *arg, struct nlmsghdr *answer)
 	struct sync *sync = arg;
 	struct nlattr *attributes[NDA_MAX + 1];
 	const struct ndmsg *header = nlmsg_data(answer);
-	if (answer->nlmsg_type != RTM_NEWNEIGH || nlmsg_parse(answer, sizeof *header, attributes, NDA_MAX, NULL) < 0)
+	if (answer->nlmsg_type != RTM_NEWNEIGH || nlmsg_parse(answer, sizeof *header, attributes, NDA_MAX, NULL) < 0 ||
+	    header->ndm_ifindex != sync->network->vxlan)
 		return 0;
-	const struct network *network = network_of(sync->self, header->ndm_ifindex);
 	struct nlattr *mac = attributes[NDA_LLADDR], *to = attributes[NDA_DST];
 	bool bridge = header->ndm_family == AF_BRIDGE, master = attributes[NDA_MASTER] != NULL;
+	unsigned which = bridge ? (master ? IN_BRIDGE : IN_LINK) : header->ndm_family == AF_INET ? IPV4 : IPV6;
 	/* The bridge's own entry for the link's MAC; entries that the kernel makes and drops by itself. */
-	if (!network || (bridge && master && (header->ndm_state & NUD_PERMANENT)) || (!bridge && !(header->ndm_state & NUD_PERMANENT)) ||
+	if ((bridge && master && (header->ndm_state & NUD_PERMANENT)) || (!bridge && !(header->ndm_state & NUD_PERMANENT)) ||
 	    (mac && nla_len(mac) != 6) || (to && nla_len(to) > 16) || (!bridge && !to))
 		return 0;
-	struct search search = { .self = sync->self, .mac = mac ? nla_data(mac) : NULL, .address = to ? nla_data(to) : NULL,
-				 .family = bridge ? 0 : header->ndm_family };
-	each_member(network, match, &search);
-	if (!search.found)
+	sync->read++;
+	if (!mac || !is_wanted(sync, which, nla_data(mac), to ? nla_data(to) : NULL, to ? (size_t)nla_len(to) : 0))
 		remember(sync, header, mac, to, master);
 	return 0;
 }
 
+/* The kernel is asked for those of the one link. Forwarding tables are asked for with the header of a link, as ever since there was a kernel with them. */
 static int read_entries(struct sync *sync, struct nl_sock *sock, int family, struct gantry_error *err)
 {
-	struct ndmsg header = { .ndm_family = (unsigned char)family };
+	struct ndmsg neighbours = { .ndm_family = (unsigned char)family };
+	struct ifinfomsg port = { .ifi_family = AF_BRIDGE, .ifi_index = sync->network->vxlan };
 	struct nl_msg *request = nlmsg_alloc_simple(RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP);
-	if (request && nlmsg_append(request, &header, sizeof header, NLMSG_ALIGNTO) < 0) {
+	int rc = request ? 0 : -1;
+	if (rc == 0 && family == AF_BRIDGE)
+		rc = nlmsg_append(request, &port, sizeof port, NLMSG_ALIGNTO);
+	else if (rc == 0 && nlmsg_append(request, &neighbours, sizeof neighbours, NLMSG_ALIGNTO) == 0)
+		rc = nla_put_u32(request, NDA_IFINDEX, (uint32_t)sync->network->vxlan);
+	if (rc < 0) {
 		nlmsg_free(request);
 		request = NULL;
 	}
@@ -179,12 +232,12 @@ static int read_entries(struct sync *sync, struct nl_sock *sock, int family, str
 	return sync->out_of_memory ? gantry_fail(err, GANTRY_E_INTERNAL, "out of memory") : 0;
 }
 
-static void drop_stale(struct sync *sync, struct nl_sock *sock)
+static void drop_stale(const struct sync *sync, struct nl_sock *sock)
 {
-	for (size_t i = 0; i < sync->count;) {
+	for (size_t i = 0; i < sync->stale_count;) {
 		struct batch batch;
 		batch_begin(&batch, sock);
-		for (; i < sync->count && batch.count < BATCH_MAX; i++) {
+		for (; i < sync->stale_count && batch.count < BATCH_MAX; i++) {
 			const struct stale *stale = &sync->stale[i];
 			message(&batch, "forget a container of another host", RTM_DELNEIGH, 0, &stale->header, sizeof stale->header);
 			if (stale->has_mac)
@@ -196,48 +249,43 @@ static void drop_stale(struct sync *sync, struct nl_sock *sock)
 	}
 }
 
-struct filling {
-	struct overlay *self;
-	const struct network *network;
-	struct batch batch;
-	struct nl_sock *sock;
-};
-
-static void fill(struct member *member, void *arg)
+static void add_missing(struct sync *sync, struct nl_sock *sock)
 {
-	struct filling *filling = arg;
-	if (is_own(filling->self, member))
-		return;
-	if (filling->batch.count + PER_MEMBER > BATCH_MAX) {
-		run(filling->self, &filling->batch, true);
-		batch_begin(&filling->batch, filling->sock);
+	struct batch batch;
+	batch_begin(&batch, sock);
+	for (size_t i = 0; i < sync->want_count; i++) {
+		const struct member *member = sync->wants[i].member;
+		unsigned missing = entries_of(member) & ~sync->wants[i].has;
+		if (batch.count + PER_MEMBER > BATCH_MAX) {
+			run(sync->self, &batch, true);
+			batch_begin(&batch, sock);
+		}
+		put_member(&batch, sync->network, true, member, missing);
+		sync->added += (size_t)__builtin_popcount(missing);
 	}
-	put_member(&filling->batch, filling->network, true, member);
+	run(sync->self, &batch, true);
 }
 
-int neighbours_sync(struct overlay *self, struct gantry_error *err)
+int neighbours_sync(struct overlay *self, const struct network *network, struct gantry_error *err)
 {
-	struct sync sync = { .self = self };
-	bool any = false;
-	for (const struct network *network = self->networks; network; network = network->next)
-		any = any || network->vxlan;
-	struct nl_sock *sock = any ? netlink_open(NETLINK_ROUTE, err) : NULL;
-	if (!any || !sock)
-		return any ? -1 : 0;
-	int rc = read_entries(&sync, sock, AF_BRIDGE, err);
+	struct sync sync = { .self = self, .network = network };
+	if (!network->vxlan)
+		return 0;
+	struct nl_sock *sock = netlink_open(NETLINK_ROUTE, err);
+	int rc = sock ? gather(&sync, err) : -1;
+	if (rc == 0)
+		rc = read_entries(&sync, sock, AF_BRIDGE, err);
 	if (rc == 0)
 		rc = read_entries(&sync, sock, AF_INET, err);
 	if (rc == 0)
 		rc = read_entries(&sync, sock, AF_INET6, err);
-	drop_stale(&sync, sock);
-	for (const struct network *network = self->networks; network; network = network->next) {
-		struct filling filling = { .self = self, .network = network, .sock = sock };
-		if (!network->vxlan)
-			continue;
-		batch_begin(&filling.batch, sock);
-		each_member(network, fill, &filling);
-		run(self, &filling.batch, true);
+	if (sock && sync.wants) {
+		drop_stale(&sync, sock);
+		add_missing(&sync, sock);
+		log_line(self->host, GANTRY_DEBUG, "network %s: who is behind which host: %zu entries read, %zu added, %zu removed", network->name, sync.read,
+			 sync.added, sync.stale_count);
 	}
+	free(sync.wants);
 	free(sync.stale);
 	nl_socket_free(sock);
 	return rc;

@@ -260,8 +260,8 @@ int links_sweep(struct overlay *self, struct gantry_error *err);
 /* ---- neighbours.c; with the lock held ---- */
 void neighbour_add(struct overlay *self, const struct network *network, const struct member *member);
 void neighbour_remove(struct overlay *self, const struct network *network, const struct member *member);
-/* Makes the kernel's entries of all networks that have links here what the table says. */
-int neighbours_sync(struct overlay *self, struct gantry_error *err);
+/* Makes the kernel's entries of a network what the table says, where it has links here. */
+int neighbours_sync(struct overlay *self, const struct network *network, struct gantry_error *err);
 
 /* ---- nat.c; with the lock held ---- */
 /* Rules for the networks that have links here, built anew as a whole; none, where there are none. */
