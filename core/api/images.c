@@ -5,22 +5,36 @@
 
 #include "api/handlers.h"
 
+enum { NO_VIRTUAL_SIZE_SINCE = 44 };
+
+/* Older clients know an image's size by another name as well. */
+static void add_virtual_size(const struct request *request, json_t *image)
+{
+	if (request->match.version < NO_VIRTUAL_SIZE_SINCE && image)
+		json_object_set(image, "VirtualSize", json_object_get(image, "Size"));
+}
+
 HANDLER(serve_image_list)
 {
 	const struct query *query = &request->query;
 	AUTO_JSON json_t *filters = NULL;
 	if (query_refuse(query, NAMES("manifests"), err) < 0 || query_filters(query, &filters, err) < 0)
 		return -1;
-	return answer_json(request, 200,
-			   gt_engine_images_list(request->api->engine, query_bool(query, "all", false), filters,
-						 query_bool(query, "shared-size", false), err));
+	json_t *images = gt_engine_images_list(request->api->engine, query_bool(query, "all", false), filters, query_bool(query, "shared-size", false), err),
+	       *image;
+	size_t i;
+	json_array_foreach(images, i, image)
+		add_virtual_size(request, image);
+	return answer_json(request, 200, images);
 }
 
 HANDLER(serve_image_inspect)
 {
 	if (query_refuse(&request->query, NAMES("manifests", "platform"), err) < 0)
 		return -1;
-	return answer_json(request, 200, gt_image_inspect(gt_engine_images(request->api->engine), req_segment(request, 0), err));
+	json_t *image = gt_image_inspect(gt_engine_images(request->api->engine), req_segment(request, 0), err);
+	add_virtual_size(request, image);
+	return answer_json(request, 200, image);
 }
 
 HANDLER(serve_image_history)

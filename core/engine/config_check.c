@@ -1,6 +1,7 @@
 /*
  * config_check.c - a create request against what this engine can do: names, restarts, health. Nothing that is asked for is quietly left out.
  */
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -183,12 +184,31 @@ static int check_lists(const struct gt_container_config *config, struct gt_error
 	return 0;
 }
 
+/* NAME:ADDRESS or NAME=ADDRESS, ADDRESS in brackets or not, or host-gateway. */
+static int check_extra_hosts(const struct gt_strings *hosts, struct gt_error *err)
+{
+	for (size_t i = 0; i < hosts->count; i++) {
+		const char *entry = hosts->items[i], *colon = entry + strcspn(entry, ":=");
+		unsigned char parsed[sizeof(struct in6_addr)];
+		if (colon == entry || !*colon || !colon[1] || strpbrk(entry, " \t\n\r"))
+			return gt_fail(err, GT_INVALID, "bad format for add-host: \"%.255s\": NAME:ADDRESS is wanted", entry);
+		size_t len = strlen(colon + 1);
+		bool brackets = colon[1] == '[' && colon[len] == ']';
+		AUTO_FREE char *address = gt_xasprintf("%.*s", (int)(len - 2 * brackets), colon + 1 + brackets);
+		if (strcmp(address, "host-gateway") != 0 && inet_pton(AF_INET, address, parsed) != 1 && inet_pton(AF_INET6, address, parsed) != 1)
+			return gt_fail(err, GT_INVALID, "invalid IP address in add-host: \"%.255s\"", colon + 1);
+	}
+	return 0;
+}
+
 int config_check(struct gt_engine *engine, struct gt_container_config *config, json_t *warnings, struct gt_error *err)
 {
 	int signo;
 	if (check_lists(config, err) < 0 || check_env(&config->env, err) < 0 || check_hostname(config->hostname, "Hostname", err) < 0 ||
 	    check_hostname(config->domainname, "Domainname", err) < 0 || check_unsupported(&config->host, err) < 0 ||
-	    config_check_log(engine, &config->host, err) < 0 || cdi_check(engine, config->host.device_requests, err) < 0 || config_check_restart(&config->host, err) < 0 || check_auto_remove(&config->host, err) < 0 ||
+	    check_extra_hosts(&config->host.extra_hosts, err) < 0 || config_check_log(engine, &config->host, err) < 0 ||
+	    cdi_check(engine, config->host.device_requests, err) < 0 || config_check_restart(&config->host, err) < 0 ||
+	    check_auto_remove(&config->host, err) < 0 ||
 	    check_health(config->healthcheck, err) < 0 || config_check_resources(&config->host, warnings, err) < 0 ||
 	    config_check_security(config, err) < 0)
 		return -1;

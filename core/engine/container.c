@@ -277,11 +277,14 @@ int gt_container_rename(struct gt_engine *engine, const char *ref, const char *n
 {
 	if (name && name[0] == '/')
 		name++;
-	if (!name || !gt_is_name(name))
-		return gt_fail(err, GT_INVALID, "Invalid container name (%.255s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name ? name : "");
+	if (!name || !name[0])
+		return gt_fail(err, GT_INVALID, "Neither old nor new names may be empty");
 	AUTO_CONTAINER struct gt_container *ctr = gt_container_get(engine, ref, err);
 	if (!ctr)
 		return -1;
+	if (!gt_is_name(name))
+		return gt_fail(err, GT_INVALID, "Error when allocating new name: Invalid container name (/%.255s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
+			       name);
 	LOCKED(&ctr->op);
 	if (ctr->removed)
 		return gt_fail(err, GT_NOT_FOUND, "No such container: %s", ref);

@@ -206,6 +206,7 @@ void gt_execs_drop(struct gt_container *ctr)
 
 static int check(struct gt_exec *exec, struct gt_error *err)
 {
+	AUTO_BUF struct gt_buf keys = { 0 };
 	if (!exec->cmd.count || !exec->cmd.items[0][0])
 		return gt_fail(err, GT_INVALID, "No exec command specified");
 	for (size_t i = 0; i < exec->env.count; i++) {
@@ -214,7 +215,7 @@ static int check(struct gt_exec *exec, struct gt_error *err)
 	}
 	if (exec->working_dir && exec->working_dir[0] && exec->working_dir[0] != '/')
 		return gt_fail(err, GT_INVALID, "the working directory %.255s is not an absolute path", exec->working_dir);
-	return 0;
+	return exec->detach_keys && exec->detach_keys[0] ? gt_detach_keys_parse(exec->detach_keys, &keys, err) : 0;
 }
 
 static int check_running(struct gt_container *ctr, struct gt_error *err)

@@ -40,11 +40,6 @@ static json_t *config_of(const struct gt_container *ctr)
 	return config;
 }
 
-static json_t *graph_driver(struct gt_container *ctr)
-{
-	return json_pack("{s:s s:{s:s}}", "Name", gt_driver_name(gt_images_storage(ctr->engine->images)), "Data", "ID", ctr->id);
-}
-
 static void add_sizes(struct gt_container *ctr, json_t *inspect)
 {
 	struct gantry_usage usage = { .size = sizeof usage, .bytes = -1 };
@@ -89,7 +84,7 @@ json_t *gt_container_inspect(struct gt_engine *engine, const char *ref, bool siz
 	json_object_set(inspect, "ExecIDs", execs);
 	json_object_set(host, "Links", links);
 	json_object_set_new(inspect, "HostConfig", host);
-	json_object_set_new(inspect, "GraphDriver", graph_driver(ctr));
+	json_object_set_new(inspect, "GraphDriver", gt_image_graph_driver(engine->images, ctr->id, true));
 	json_object_set(inspect, "Mounts", mounts);
 	json_object_set_new(inspect, "Config", config);
 	json_object_set(inspect, "NetworkSettings", networks);

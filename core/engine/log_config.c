@@ -194,7 +194,7 @@ static int check_option(const char *driver, const char *name, const char *text, 
 			return check_value(&OPTIONS[i], text, err);
 		gt_buf_printf(&known, "%s%s", known.len ? ", " : "", OPTIONS[i].name);
 	}
-	return gt_fail(err, GT_UNSUPPORTED, "unknown log opt '%.64s' for %s log driver: it knows %s", name, driver, known.data);
+	return gt_fail(err, GT_INVALID, "unknown log opt '%.64s' for %s log driver: it knows %s", name, driver, known.data);
 }
 
 int config_check_log(struct gt_engine *engine, struct gt_host_config *host, struct gt_error *err)

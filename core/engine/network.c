@@ -304,6 +304,8 @@ static int add_builtin(struct gt_engine *engine, const char *name, const char *d
 	AUTO_JSON json_t *body = json_pack("{s:s s:s s:{}}", "Name", name, "Driver", driver, "Options");
 	AUTO_JSON json_t *pools = json_array();
 	if (strcmp(name, "bridge") == 0) {
+		json_object_set_new(body, "Options", json_pack("{s:s s:s}", "com.docker.network.bridge.default_bridge", "true",
+							       "com.docker.network.bridge.name", "gtbr0"));
 		if (config->bridge_subnet[0])
 			json_array_append_new(pools, json_pack("{s:s}", "Subnet", config->bridge_subnet));
 		if (config->bridge_subnet6[0])

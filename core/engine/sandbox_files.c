@@ -43,18 +43,17 @@ static int add_extra_hosts(const struct gt_container *ctr, struct gt_buf *hosts,
 {
 	const struct gt_strings *extra = &ctr->config.host.extra_hosts;
 	for (size_t i = 0; i < extra->count; i++) {
-		const char *entry = extra->items[i], *colon = entry + strcspn(entry, ":=");
+		const char *entry = extra->items[i], *colon = entry + strcspn(entry, ":="); /* checked at create */
 		char gateway[64] = "";
 		const char *address = *colon ? colon + 1 : "";
-		if (colon == entry || !*address || strpbrk(entry, "\n\r"))
-			return gt_fail(err, GT_INVALID, "bad format for add-host: \"%.255s\": NAME:ADDRESS is wanted", entry);
+		size_t brackets = *address == '[';
 		if (strcmp(address, "host-gateway") == 0) {
 			gateway_of_host(ctr->engine, gateway);
 			if (!gateway[0])
 				return gt_fail(err, GT_UNAVAILABLE, "unable to derive the IP value for host-gateway: set [network] host_gateway");
 			address = gateway;
 		}
-		gt_buf_printf(hosts, "%s\t%.*s\n", address, (int)(colon - entry), entry);
+		gt_buf_printf(hosts, "%.*s\t%.*s\n", (int)(strlen(address) - 2 * brackets), address + brackets, (int)(colon - entry), entry);
 	}
 	return 0;
 }

@@ -175,8 +175,10 @@ int gt_container_kill(struct gt_engine *engine, const char *ref, const char *sig
 {
 	AUTO_CONTAINER struct gt_container *ctr = gt_container_get(engine, ref, err);
 	int signo = SIGKILL, stop_signal = SIGTERM;
-	if (!ctr || (signal && signal[0] && gt_signal_parse(signal, &signo, err) < 0))
+	if (signal && signal[0] && gt_signal_parse(signal, &signo, err) < 0)
 		return -1;
+	if (!ctr)
+		return gt_context(err, "cannot kill container: %s", ref);
 	if (!gt_container_await_running(ctr))
 		return gt_fail(err, GT_CONFLICT, "cannot kill container: %s: container %s is not running", ref, ctr->id);
 	if (ctr->config.stop_signal && ctr->config.stop_signal[0])

@@ -162,7 +162,7 @@ static void add_settings(struct gt_engine *engine, const struct gt_config *confi
 				gt_driver_names(engine->drivers, GANTRY_NETWORK), "Authorization", "Log", "json-file", "local", "journald", "syslog", "none",
 				"LoggingDriver", config->log_driver, "CgroupDriver", "cgroupfs", "CgroupVersion",
 				gt_cgroup_world() == GT_CGROUP_V2 ? "2" : "1", "Debug", config->log_level == GT_DEBUG, "Labels",
-				gt_strings_to_json(&config->labels), "ServerVersion", GANTRY_VERSION, "ExperimentalBuild", 0));
+				config->labels.count ? gt_strings_to_json(&config->labels) : json_array(), "ServerVersion", GANTRY_VERSION, "ExperimentalBuild", 0));
 	json_object_update_new(
 		info, json_pack("{s:{s:{s:s}} s:s s:b s:s s:s s:o s:[] s:s s:{s:s s:s s:b s:s s:n s:n}}", "Runtimes", "gantry", "path",
 				engine->shim_path, "DefaultRuntime", "gantry", "LiveRestoreEnabled", 1, "Isolation", "", "InitBinary",

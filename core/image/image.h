@@ -67,6 +67,8 @@ size_t gt_image_holders(struct gt_images *images, const char *id);
 /* Docker's JSON: ImageSummary list (filters: dangling, label, before, since, reference, until), ImageInspect, history. */
 json_t *gt_images_list(struct gt_images *images, bool all, const json_t *filters, bool shared_size, struct gt_error *err);
 json_t *gt_image_inspect(struct gt_images *images, const char *name, struct gt_error *err);
+/* DriverData of a layer, an image's or (writable) a container's: where its files are, as far as the storage driver tells. The caller's; never NULL. */
+json_t *gt_image_graph_driver(struct gt_images *images, const char *layer_id, bool writable);
 json_t *gt_image_history(struct gt_images *images, const char *name, struct gt_error *err);
 
 int gt_image_tag(struct gt_images *images, const char *name, const char *repo, const char *tag, struct gt_error *err);

@@ -37,12 +37,35 @@ static json_t *config_json(json_t *object)
 	return result;
 }
 
-static json_t *graph_driver(struct gt_images *images, const char *layer_id)
+/* Of an overlay's options, as Docker names them. */
+static void add_overlay_dirs(json_t *data, char *options)
+{
+	static const char *const NAMES[][2] = { { "lowerdir", "LowerDir" }, { "workdir", "WorkDir" } };
+	char *rest = options, *option;
+	while ((option = strsep(&rest, ",")) != NULL) {
+		char *value = strchr(option, '=');
+		if (!value)
+			continue;
+		*value++ = '\0';
+		for (size_t i = 0; i < GT_COUNT(NAMES); i++) {
+			if (strcmp(option, NAMES[i][0]) == 0)
+				json_object_set_new(data, NAMES[i][1], json_string(value));
+		}
+	}
+}
+
+json_t *gt_image_graph_driver(struct gt_images *images, const char *layer_id, bool writable)
 {
 	json_t *data = json_object();
 	AUTO_FREE struct gantry_layer_dir *dir = gt_xcalloc(1, sizeof *dir);
+	AUTO_FREE struct gantry_mount *mount = gt_xcalloc(1, sizeof *mount);
 	if (layer_id[0] && gt_layer_dir(images->storage, layer_id, dir, NULL) == 0)
 		json_object_set_new(data, "UpperDir", json_string(dir->path));
+	if (writable) {
+		json_object_set_new(data, "ID", json_string(layer_id));
+		if (gt_layer_mount(images->storage, layer_id, false, mount, NULL) == 0 && strcmp(mount->type, "overlay") == 0)
+			add_overlay_dirs(data, mount->options);
+	}
 	return json_pack("{s:s, s:o}", "Name", gt_driver_name(images->storage), "Data", data);
 }
 
@@ -99,7 +122,7 @@ json_t *gt_image_inspect(struct gt_images *images, const char *name, struct gt_e
 		memcpy(top, image->top->id, sizeof top);
 	pthread_mutex_unlock(&images->lock);
 	if (out)
-		json_object_set_new(out, "GraphDriver", graph_driver(images, top));
+		json_object_set_new(out, "GraphDriver", gt_image_graph_driver(images, top, false));
 	return out;
 }
 

@@ -45,7 +45,6 @@ struct network {
 	char id[ID_LEN + 1];
 	char name[128];                 /* for messages */
 	char bridge[IFNAMSIZ];
-	bool named;                     /* the bridge's name is the user's */
 	bool foreign;                   /* the bridge was there before: it is never removed */
 	bool internal, ipv4, ipv6, icc, masquerade;
 	uint32_t mtu;

@@ -38,7 +38,6 @@ static int read_bridge_name(struct network *network, const char *value, struct g
 		return gantry_fail(err, GANTRY_E_INVALID, "network %s: option " OPT_BRIDGE "name is %s; names that begin with " HOST_END_PREFIX
 				   " are those of containers' links", network->name, value);
 	snprintf(network->bridge, sizeof network->bridge, "%s", value);
-	network->named = true;
 	return 0;
 }
 

@@ -37,8 +37,9 @@ def outside(daemon):
 def test_an_address_of_the_bridge(daemon):
     daemon.docker("run", "-d", "--name", "c1", IMAGE, "sleep", "100")
     network = daemon.inspect("c1")["NetworkSettings"]["Networks"]["bridge"]
-    subnet = daemon.json("GET", "/networks/bridge")["IPAM"]["Config"][0]
-    assert network["Gateway"] == subnet["Gateway"]
+    bridge = daemon.json("GET", "/networks/bridge")
+    assert bridge["Options"] == {"com.docker.network.bridge.default_bridge": "true", "com.docker.network.bridge.name": "gtbr0"}
+    assert network["Gateway"] == bridge["IPAM"]["Config"][0]["Gateway"]
     shown = daemon.docker("exec", "c1", "ip", "-o", "addr", "show", "eth0").out
     assert f"inet {network['IPAddress']}/{network['IPPrefixLen']}" in shown
     assert f"default via {network['Gateway']}" in daemon.docker("exec", "c1", "ip", "route").out

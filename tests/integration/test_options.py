@@ -82,6 +82,8 @@ def test_what_nobody_asked_for_is_left_out_where_docker_leaves_it_out(daemon):
     left_out = {"Annotations", "Tmpfs", "Sysctls", "StorageOpt", "Mounts"} & set(inspect["HostConfig"])
     left_out |= {"Healthcheck", "MacAddress", "Shell", "StopSignal", "ExposedPorts", "NetworkDisabled"} & set(inspect["Config"])
     assert not left_out
+    own = inspect["GraphDriver"]["Data"]
+    assert own["ID"] == inspect["Id"] and all(os.path.isdir(path) for path in [own["UpperDir"], own["WorkDir"], *own["LowerDir"].split(":")])
     assert inspect["HostConfig"]["PidsLimit"] is None and inspect["HostConfig"]["CapAdd"] is None
 
 
