@@ -292,6 +292,8 @@ char *gt_log_path(const struct gt_container *ctr);
 bool gt_log_is_local(const char *driver);
 bool gt_log_driver_known(const char *name);
 int gt_log_annotate(const struct gt_container *ctr, json_t *annotations, struct gt_error *err);
+/* What each line of a json-file log has as "attrs": labels and variables that the user named, and a tag. The caller's; NULL: nothing. */
+json_t *gt_log_attrs(const struct gt_container *ctr);
 
 void gt_name_new(char name[64]);        /* names.c: "brave_noether7" */
 /* "10m", "1.5GiB", "4096" -> bytes; -1 where it is no size. */

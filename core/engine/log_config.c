@@ -23,6 +23,7 @@ static const struct option {
 	enum check check;
 } OPTIONS[] = {
 	{ "json-file", "max-size", SIZE },        { "json-file", "max-file", COUNT },          { "json-file", "compress", FLAG },
+	{ "json-file", "labels", TEXT },          { "json-file", "env", TEXT },                { "json-file", "tag", TAG },
 	{ "local", "max-size", SIZE },            { "local", "max-file", COUNT },              { "local", "compress", FLAG },
 	{ "journald", "tag", TAG },               { "journald", "labels", TEXT },              { "journald", "env", TEXT },
 	{ "journald", "mode", MODE },             { "journald", "cache-disabled", FLAG },      { "journald", "cache-max-size", SIZE },
@@ -272,6 +273,42 @@ static void annotate_number(json_t *annotations, const char *name, int64_t value
 	annotate(annotations, name, text);
 }
 
+/* The labels and variables that are to go with each line, by name. */
+static json_t *extras_of(const struct gt_container *ctr)
+{
+	json_t *extras = json_object();
+	AUTO_FREE char *labels = gt_xstrdup(option_of(ctr, "labels") ? option_of(ctr, "labels") : "");
+	AUTO_FREE char *env = gt_xstrdup(option_of(ctr, "env") ? option_of(ctr, "env") : "");
+	char *rest = labels, *name;
+	while ((name = strsep(&rest, ",")) != NULL) {
+		json_t *value = json_object_get(ctr->config.labels, name);
+		if (json_is_string(value))
+			json_object_set(extras, name, value);
+	}
+	rest = env;
+	while ((name = strsep(&rest, ",")) != NULL) {
+		size_t len = strlen(name);
+		for (size_t i = 0; len && i < ctr->config.env.count; i++) {
+			const char *variable = ctr->config.env.items[i];
+			if (strncmp(variable, name, len) == 0 && variable[len] == '=')
+				json_object_set_new(extras, name, gt_json_text(variable + len + 1));
+		}
+	}
+	return extras;
+}
+
+json_t *gt_log_attrs(const struct gt_container *ctr)
+{
+	if (strcmp(driver_of(ctr), "json-file") != 0)
+		return NULL;
+	AUTO_BUF struct gt_buf tag = { 0 };
+	AUTO_JSON json_t *attrs = extras_of(ctr);
+	const char *template = option_of(ctr, "tag");
+	if (template && render_tag(ctr, template, &tag, NULL) == 0 && tag.len)
+		json_object_set_new(attrs, "tag", gt_json_text(tag.data));
+	return json_object_size(attrs) ? json_incref(attrs) : NULL;
+}
+
 static void annotate_file(const struct gt_container *ctr, json_t *annotations)
 {
 	const struct gt_config *config = atomic_load(&ctr->engine->config);
@@ -295,6 +332,18 @@ static void annotate_file(const struct gt_container *ctr, json_t *annotations)
 	annotate(annotations, "compress", compress ? compress : local ? "true" : "false");
 }
 
+static int annotate_attrs(const struct gt_container *ctr, json_t *annotations, struct gt_error *err)
+{
+	AUTO_JSON json_t *attrs = gt_log_attrs(ctr);
+	if (!attrs)
+		return 0;
+	AUTO_FREE char *text = json_dumps(attrs, JSON_COMPACT | JSON_SORT_KEYS);
+	if (!text || strlen(text) > MAX_HEAD)
+		return gt_fail(err, GT_TOO_LARGE, "log driver json-file: tag, labels and env have more than %d bytes", MAX_HEAD);
+	annotate(annotations, "attrs", text);
+	return 0;
+}
+
 /* journald's fields: [A-Z0-9_], not at first a digit or "_". */
 static void add_extra(struct gt_buf *out, const char *name, const char *value)
 {
@@ -311,23 +360,11 @@ static void add_extra(struct gt_buf *out, const char *name, const char *value)
 
 static void add_extras(const struct gt_container *ctr, struct gt_buf *out)
 {
-	AUTO_FREE char *labels = gt_xstrdup(option_of(ctr, "labels") ? option_of(ctr, "labels") : "");
-	AUTO_FREE char *env = gt_xstrdup(option_of(ctr, "env") ? option_of(ctr, "env") : "");
-	char *rest = labels, *name;
-	while ((name = strsep(&rest, ",")) != NULL) {
-		const char *value = json_string_value(json_object_get(ctr->config.labels, name));
-		if (value)
-			add_extra(out, name, value);
-	}
-	rest = env;
-	while ((name = strsep(&rest, ",")) != NULL) {
-		size_t len = strlen(name);
-		for (size_t i = 0; len && i < ctr->config.env.count; i++) {
-			const char *variable = ctr->config.env.items[i];
-			if (strncmp(variable, name, len) == 0 && variable[len] == '=')
-				add_extra(out, name, variable + len + 1);
-		}
-	}
+	AUTO_JSON json_t *extras = extras_of(ctr);
+	const char *name;
+	json_t *value;
+	json_object_foreach(extras, name, value)
+		add_extra(out, name, json_string_value(value));
 }
 
 static void journal_head(const struct gt_container *ctr, const char *tag, struct gt_buf *out)
@@ -387,5 +424,7 @@ static int annotate_forward(const struct gt_container *ctr, json_t *annotations,
 int gt_log_annotate(const struct gt_container *ctr, json_t *annotations, struct gt_error *err)
 {
 	annotate_file(ctr, annotations);
+	if (annotate_attrs(ctr, annotations, err) < 0)
+		return -1;
 	return is_forwarded(driver_of(ctr)) ? annotate_forward(ctr, annotations, err) : 0;
 }

@@ -4,6 +4,7 @@
  * A follower sleeps on inotify: the log's directory tells of growth and rotation, the bundle's removal of the container's end. A log that was rotated while it
  * is followed is finished first: the file is held open.
  */
+#include <ctype.h>
 #include <endian.h>
 #include <errno.h>
 #include <poll.h>
@@ -27,6 +28,7 @@ struct logs {
 	bool past;                      /* a record past `until` was seen: all is told */
 	bool within[3];                 /* by stream: the next record goes on with a line */
 	struct gt_buf in, out, scratch;
+	struct gt_buf details;          /* what each line begins with */
 	size_t sent;
 };
 
@@ -42,10 +44,11 @@ static bool wanted(const struct logs *logs, const struct log_record *record)
 static void put_record(struct logs *logs, const struct log_record *record)
 {
 	bool stamp = logs->query.timestamps && !logs->within[record->stream];
-	size_t stamp_len = stamp ? strlen(record->time) + 1 : 0;
-	char *to = gt_buf_reserve(&logs->out, 8 + stamp_len + record->len);
+	size_t stamp_len = stamp ? strlen(record->time) + 1 : 0, details_len = logs->within[record->stream] ? 0 : logs->details.len;
+	size_t len = stamp_len + details_len + record->len;
+	char *to = gt_buf_reserve(&logs->out, 8 + len);
 	if (logs->mux) {
-		uint32_t size = htobe32((uint32_t)(stamp_len + record->len));
+		uint32_t size = htobe32((uint32_t)len);
 		memcpy(to, (const char[4]){ (char)record->stream }, 4);
 		memcpy(to + 4, &size, 4);
 		to += 8;
@@ -54,8 +57,10 @@ static void put_record(struct logs *logs, const struct log_record *record)
 		memcpy(to, record->time, stamp_len - 1);
 		to[stamp_len - 1] = ' ';
 	}
-	memcpy(to + stamp_len, record->text, record->len);
-	logs->out.len += (logs->mux ? 8 : 0) + stamp_len + record->len;
+	if (details_len)
+		memcpy(to + stamp_len, logs->details.data, details_len);
+	memcpy(to + stamp_len + details_len, record->text, record->len);
+	logs->out.len += (logs->mux ? 8 : 0) + len;
 	logs->within[record->stream] = !record->ends_line;
 }
 
@@ -174,8 +179,44 @@ static void logs_close(struct gt_stream *stream)
 	gt_buf_free(&logs->in);
 	gt_buf_free(&logs->out);
 	gt_buf_free(&logs->scratch);
+	gt_buf_free(&logs->details);
 	gt_container_put(logs->ctr);
 	free(logs);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static void put_escaped(struct gt_buf *out, const char *text)
+{
+	for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+		bool plain = isalnum(*p) || strchr("-_.~", *p);
+		gt_buf_printf(out, plain ? "%c" : *p == ' ' ? "+" : "%%%02X", *p);
+	}
+}
+
+/* "name=value,name=value " as of a URL's query, sorted; a blank alone where there is nothing to tell. */
+static void put_details(struct gt_container *ctr, struct gt_buf *out)
+{
+	pthread_mutex_lock(&ctr->lock);
+	AUTO_JSON json_t *attrs = gt_log_attrs(ctr);
+	pthread_mutex_unlock(&ctr->lock);
+	size_t count = json_object_size(attrs), i = 0;
+	AUTO_FREE const char **names = gt_xcalloc(count + 1, sizeof *names);
+	const char *name;
+	json_t *value;
+	json_object_foreach(attrs, name, value)
+		names[i++] = name;
+	qsort(names, count, sizeof *names, by_name);
+	for (i = 0; i < count; i++) {
+		gt_buf_str(out, i ? "," : "");
+		put_escaped(out, names[i]);
+		gt_buf_char(out, '=');
+		put_escaped(out, json_string_value(json_object_get(attrs, names[i])));
+	}
+	gt_buf_char(out, ' ');
 }
 
 struct gt_stream *gt_container_logs(struct gt_engine *engine, const char *ref, const struct gt_logs_query *query, bool *tty,
@@ -202,6 +243,8 @@ struct gt_stream *gt_container_logs(struct gt_engine *engine, const char *ref, c
 		return NULL;
 	}
 	logs->ctr = take(ctr);
+	if (query->details)
+		put_details(logs->ctr, &logs->details);
 	if (query->follow)
 		watch(logs);
 	return &logs->stream;

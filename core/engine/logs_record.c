@@ -109,7 +109,14 @@ static bool read_fast(const char *p, const char *end, struct log_record *record,
 	if (!skip_word(&p, end, "{\"log\":\"") || !(p = read_text(p, end, record, scratch)) || !skip_word(&p, end, ",\"stream\":\"std"))
 		return false;
 	record->stream = skip_word(&p, end, "out\"") ? 1 : skip_word(&p, end, "err\"") ? 2 : 0;
-	if (!record->stream || !skip_word(&p, end, ",\"time\":\""))
+	if (!record->stream)
+		return false;
+	if (skip_word(&p, end, ",\"attrs\":{")) {
+		if (end - p < GT_LOG_JSON_TIME)
+			return false;
+		p = end - GT_LOG_JSON_TIME;
+	}
+	if (!skip_word(&p, end, ",\"time\":\""))
 		return false;
 	const char *quote = memchr(p, '"', (size_t)(end - p));
 	if (!quote || (size_t)(quote - p) >= sizeof record->time)

@@ -70,6 +70,7 @@ static int read_log(const json_t *notes, struct gt_log_settings *log, struct gt_
 	if (gt_json_string(notes, "org.gantry.log.driver", &driver, err) < 0 ||
 	    gt_json_string(notes, "org.gantry.log.path", &log->path, err) < 0 ||
 	    gt_json_string(notes, "org.gantry.log.compress", &compress, err) < 0 ||
+	    gt_json_string(notes, "org.gantry.log.attrs", &log->attrs, err) < 0 ||
 	    read_number(notes, "org.gantry.log.max-size", 0, INT64_MAX / 4, &log->max_size, err) < 0 ||
 	    read_number(notes, "org.gantry.log.max-file", 1, MAX_FILES, &files, err) < 0)
 		return -1;

@@ -8,7 +8,7 @@
 enum gt_stdin_mode { GT_STDIN_NONE, GT_STDIN_OPEN, GT_STDIN_ONCE };
 
 struct gt_annotations {
-	struct gt_log_settings log;     /* path is borrowed from the configuration */
+	struct gt_log_settings log;     /* path and attrs are borrowed from the configuration */
 	enum gt_stdin_mode stdin_mode;
 };
 

@@ -17,7 +17,7 @@
 #define WORST (6 * (size_t)GT_LOG_CHUNK + 256)  /* a record of control characters alone */
 
 struct gt_logfile {
-	struct gt_log_settings settings;        /* path is owned */
+	struct gt_log_settings settings;        /* path and attrs are owned */
 	int fd;                                 /* -1: none is written */
 	int64_t size;                           /* of the file, without what waits in out */
 	int64_t rotate_at;                      /* 0: never */
@@ -41,12 +41,14 @@ static int open_file(const char *path, int64_t *size, struct gt_error *err)
 
 static void adopt(struct gt_logfile *log, const struct gt_log_settings *settings, int fd, int64_t size)
 {
-	char *path = gt_xstrdup(settings->path);
+	char *path = gt_xstrdup(settings->path), *attrs = gt_xstrdup(settings->attrs);
 	free((char *)(uintptr_t)log->settings.path);
+	free((char *)(uintptr_t)log->settings.attrs);
 	if (log->fd >= 0)
 		close(log->fd);
 	log->settings = *settings;
 	log->settings.path = path;
+	log->settings.attrs = attrs;
 	log->fd = fd;
 	log->size = size;
 	log->rotate_at = settings->max_size;
@@ -164,7 +166,7 @@ static size_t cut(const char *text, size_t len)
 static void begin(struct gt_logfile *log, unsigned stream, int64_t time)
 {
 	if (log->settings.driver == GT_LOG_JSON_FILE)
-		gt_log_json_stamp(&log->tail, stream, time);
+		gt_log_json_stamp(&log->tail, stream, log->settings.attrs, time);
 	if (!log->out.cap && log->fd >= 0) /* once, so that it never moves */
 		gt_buf_reserve(&log->out, FLUSH_AT + WORST);
 }
@@ -232,6 +234,7 @@ void gt_logfile_close(struct gt_logfile *log)
 	if (log->fd >= 0)
 		close(log->fd);
 	free((char *)(uintptr_t)log->settings.path);
+	free((char *)(uintptr_t)log->settings.attrs);
 	gt_forward_free(log->forward);
 	gt_buf_free(&log->out);
 	gt_buf_free(&log->tail);

@@ -23,6 +23,7 @@ struct gt_log_settings {
 	int64_t max_size;               /* bytes; 0: no rotation */
 	unsigned max_file;              /* files in all, at least 1 */
 	bool compress;
+	const char *attrs;              /* json-file: a JSON object that each record has as "attrs"; NULL: none */
 	struct gt_forward_settings forward;     /* besides the file, or instead of it */
 };
 
@@ -41,8 +42,8 @@ int gt_logfile_reopen(struct gt_logfile *log, const struct gt_log_settings *sett
 
 /* ---- private to the log's files ---- */
 
-/* Begins a portion: what its records share. */
-void gt_log_json_stamp(struct gt_buf *tail, unsigned stream, int64_t time);
+/* Begins a portion: what its records share. attrs may be NULL. */
+void gt_log_json_stamp(struct gt_buf *tail, unsigned stream, const char *attrs, int64_t time);
 /* Appends one record. text without its newline; `whole`: a newline followed. */
 void gt_log_json_record(struct gt_buf *out, const struct gt_buf *tail, const char *text, size_t len, bool whole);
 void gt_log_local_record(struct gt_buf *out, unsigned stream, int64_t time, const char *text, size_t len, bool whole);

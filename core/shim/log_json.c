@@ -79,12 +79,13 @@ static size_t quote(char *out, const unsigned char *text, size_t len)
 	return (size_t)(out - start);
 }
 
-void gt_log_json_stamp(struct gt_buf *tail, unsigned stream, int64_t time)
+void gt_log_json_stamp(struct gt_buf *tail, unsigned stream, const char *attrs, int64_t time)
 {
 	char stamp[36];
 	gt_time_format_fixed(time, stamp);
 	gt_buf_reset(tail);
-	gt_buf_printf(tail, "\",\"stream\":\"%s\",\"time\":\"%s\"}\n", stream == 2 ? "stderr" : "stdout", stamp);
+	gt_buf_printf(tail, "\",\"stream\":\"%s\"%s%s,\"time\":\"%s\"}\n", stream == 2 ? "stderr" : "stdout", attrs ? ",\"attrs\":" : "", attrs ? attrs : "",
+		      stamp);
 }
 
 void gt_log_json_record(struct gt_buf *out, const struct gt_buf *tail, const char *text, size_t len, bool whole)

@@ -25,7 +25,7 @@ static void write_and_read(const char *text, size_t len, bool whole)
 	AUTO_BUF struct gt_buf local = { 0 };
 	AUTO_BUF struct gt_buf scratch = { 0 };
 	struct log_record record;
-	gt_log_json_stamp(&tail, 2, 1);
+	gt_log_json_stamp(&tail, 2, NULL, 1);
 	gt_log_json_record(&json, &tail, text, len, whole);
 	MUST(memchr(json.data, '\n', json.len) == json.data + json.len - 1);
 	MUST(log_record_take(false, json.data, json.len, true, &record, &scratch) == json.len && record.stream == 2 && record.at == 1);

@@ -178,6 +178,24 @@ def test_logs(daemon):
     assert daemon.docker("logs", "--until", stamped[0].split()[0], "c1").out in ("", "out1\n")
 
 
+def test_logs_with_details(daemon):
+    script = "echo one; head -c 20000 /dev/zero | tr '\\0' x; echo"
+    daemon.docker("run", "--name", "c1", "--label", "a=1 &<é", "--label", "b=x", "-e", "E=v/w", "--log-opt", "labels=b,a,missing", "--log-opt", "env=E",
+                  "--log-opt", "tag=t {{.Name}}", IMAGE, "sh", "-c", script)
+    details = "E=v%2Fw,a=1+%26%3C%C3%A9,b=x,tag=t+c1 "
+    assert daemon.docker("logs", "--details", "c1").out == f"{details}one\n{details}{'x' * 20000}\n"
+    assert daemon.docker("logs", "c1").out == f"one\n{'x' * 20000}\n"
+    stamp, rest = daemon.docker("logs", "--details", "-t", "-n", "1", "c1").out.split(" ", 1)
+    assert stamp.endswith("Z") and rest.endswith("x\n")
+    with open(daemon.inspect("c1")["LogPath"]) as f:
+        lines = [json.loads(line) for line in f]
+    assert len(lines) == 3 and all(line["attrs"] == {"a": "1 &<é", "b": "x", "E": "v/w", "tag": "t c1"} for line in lines)
+    daemon.docker("run", "--name", "c2", IMAGE, "echo", "one")
+    assert daemon.docker("logs", "--details", "c2").out == " one\n"         # as Docker's
+    refused = daemon.docker("create", "--log-opt", "tag={{.Nothing}}", IMAGE, "true", check=False)
+    assert refused.code == 1 and "tag" in refused.err
+
+
 @pytest.mark.parametrize("driver", ["json-file", "local"])
 def test_logs_follow_until_the_end(daemon, driver):
     daemon.docker("run", "-d", "--name", "c1", "--log-driver", driver, IMAGE, "sh", "-c",

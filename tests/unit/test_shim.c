@@ -28,7 +28,7 @@ static struct gt_logfile *open_log(const char *dir, enum gt_log_driver driver, i
 	struct gt_logfile *log = NULL;
 	struct gt_error err = { 0 };
 	*path = gt_xasprintf("%s/log", dir);
-	struct gt_log_settings settings = { driver, *path, max_size, max_file, compress, { 0 } };
+	struct gt_log_settings settings = { driver, *path, max_size, max_file, compress, NULL, { 0 } };
 	if (gt_logfile_open(&settings, &log, &err) < 0)
 		fail_msg("%s", err.message);
 	return log;
@@ -84,7 +84,7 @@ static void text_that_is_not_utf8_is_replaced_and_the_rest_kept(void **state)
 	for (size_t i = 0; i < GT_COUNT(cases); i++) {
 		AUTO_BUF struct gt_buf out = { 0 }, tail = { 0 };
 		struct gt_error err = { 0 };
-		gt_log_json_stamp(&tail, 1, TIME);
+		gt_log_json_stamp(&tail, 1, NULL, TIME);
 		gt_log_json_record(&out, &tail, cases[i].in, strlen(cases[i].in), true);
 		AUTO_JSON json_t *json = gt_json_parse(out.data, out.len, "record", &err);
 		if (!json)
@@ -99,7 +99,7 @@ static void every_byte_reads_back_as_json(void **state)
 {
 	AUTO_BUF struct gt_buf out = { 0 }, tail = { 0 };
 	(void)state;
-	gt_log_json_stamp(&tail, 2, TIME);
+	gt_log_json_stamp(&tail, 2, NULL, TIME);
 	for (int c = 1; c < 256; c++) {
 		char text[24];
 		for (size_t at = 0; at < sizeof text; at++) {
@@ -256,7 +256,7 @@ static void a_full_disk_loses_records_but_tears_none(void **state)
 {
 	struct gt_error err = { 0 };
 	struct gt_logfile *log = NULL;
-	struct gt_log_settings settings = { GT_LOG_JSON_FILE, "/dev/full", 0, 1, false, { 0 } };
+	struct gt_log_settings settings = { GT_LOG_JSON_FILE, "/dev/full", 0, 1, false, NULL, { 0 } };
 	(void)state;
 	assert_int_equal(gt_logfile_open(&settings, &log, &err), 0);
 	feed_numbers(log, 0, 10);
@@ -272,7 +272,7 @@ static void a_log_is_opened_anew_where_it_was_moved_away(void **state)
 	feed(log, 1, "before\n");
 	AUTO_FREE char *away = gt_xasprintf("%s.away", path);
 	assert_int_equal(rename(path, away), 0);
-	struct gt_log_settings settings = { GT_LOG_JSON_FILE, path, 0, 1, false, { 0 } };
+	struct gt_log_settings settings = { GT_LOG_JSON_FILE, path, 0, 1, false, NULL, { 0 } };
 	assert_int_equal(gt_logfile_reopen(log, &settings, &err), 0);
 	feed(log, 1, "after\n");
 	settings.path = "/no/such/directory/log";
