@@ -165,7 +165,7 @@ static void wishes_that_cannot_be_are_refused_with_dockers_words(void **state)
 		{ HOST("\"LogConfig\":{\"Type\":\"json-file\",\"Config\":{\"max-file\":\"0\"}}"), "max-file=0" },
 		{ HOST("\"LogConfig\":{\"Type\":\"json-file\",\"Config\":{\"max-file\":\"2x\"}}"), "max-file=2x" },
 		{ HOST("\"LogConfig\":{\"Type\":\"json-file\",\"Config\":{\"compress\":\"maybe\"}}"), "compress=maybe" },
-		{ HOST("\"LogConfig\":{\"Type\":\"json-file\",\"Config\":{\"tag\":\"x\"}}"), "unknown log opt 'tag'" },
+		{ HOST("\"LogConfig\":{\"Type\":\"json-file\",\"Config\":{\"labels-regex\":\"x\"}}"), "unknown log opt 'labels-regex'" },
 		{ HOST("\"LogConfig\":{\"Type\":\"none\",\"Config\":{\"max-size\":\"1m\"}}"), "takes no options" },
 		{ HOST("\"LogConfig\":{\"Type\":\"local\",\"Config\":{\"max-size\":7}}"), "not a string" },
 		{ HOST("\"RestartPolicy\":{\"Name\":\"sometimes\"}"), "unknown policy 'sometimes'" },
