@@ -120,7 +120,7 @@ def test_list_filters(daemon):
 def test_restart_policies(daemon):
     daemon.docker("run", "-d", "--name", "f1", "--restart", "on-failure:2", IMAGE, "sh", "-c", "echo run; exit 1")
     wait_until(lambda: daemon.state("f1") == "exited" and daemon.inspect("f1")["RestartCount"] == 2, 20, "two restarts")
-    assert daemon.docker("logs", "f1").out.count("run") == 3
+    wait_until(lambda: daemon.docker("logs", "f1").out.count("run") == 3, what="the third line")
     daemon.docker("run", "-d", "--name", "a1", "--restart", "always", IMAGE, "sleep", "0.2")
     wait_until(lambda: daemon.inspect("a1")["RestartCount"] >= 2, 20, "restarts")
     daemon.docker("stop", "-t", "0", "a1")
