@@ -26,6 +26,7 @@ static void mark(struct gt_container *ctr, enum gt_status status)
 {
 	LOCKED(&ctr->lock);
 	ctr->status = status;
+	pthread_cond_broadcast(&ctr->changed);
 }
 
 /* Everything outside the tables. Each step may be repeated. */

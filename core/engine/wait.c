@@ -25,7 +25,7 @@ static bool holds(const struct wait *wait)
 	if (ctr->removed || ctr->engine->closing)
 		return true;
 	if (wait->condition == REMOVED)
-		return false;
+		return ctr->status == GT_DEAD; /* it should have been, and could not */
 	if (ctr->exits != wait->exits)
 		return true;
 	bool running = ctr->status == GT_RUNNING || ctr->status == GT_PAUSED || ctr->status == GT_RESTARTING;
