@@ -30,16 +30,30 @@ static char *plugin_description_text(const struct row *row)
 	return ellipsis(js(jo(row->item, "Config"), "Description"), row->list->no_trunc ? INT64_MAX : 45);
 }
 
+/* "running, 3 starts, the last end: was killed by signal 9 (Killed)"; "-" for drivers in the daemon itself. */
+static char *plugin_process_text(const struct row *row)
+{
+	const json_t *process = jo(row->item, "Process");
+	const char *end = js(process, "LastEnd");
+	if (!process)
+		return gt_xstrdup("-");
+	long long starts = (long long)json_integer_value(json_object_get(process, "Starts"));
+	if (!end[0])
+		return gt_xstrdup(js(process, "State"));
+	AUTO_FREE char *text = gt_xasprintf("%s, %lld starts, the last process %s", js(process, "State"), starts, end);
+	return ellipsis(text, row->list->no_trunc ? INT64_MAX : 75);
+}
+
 static const struct column plugin_columns[] = {
 	{ "Description", "DESCRIPTION", plugin_description_text }, { "Enabled", "ENABLED", plugin_enabled_text },
 	{ "ID", "ID", plugin_id_text }, { "Name", "NAME", plugin_name_text },
-	{ "PluginReference", "PLUGIN REFERENCE", plugin_reference_text }, { NULL, NULL, NULL },
+	{ "PluginReference", "PLUGIN REFERENCE", plugin_reference_text }, { "Process", "PROCESS", plugin_process_text }, { NULL, NULL, NULL },
 };
 
 int command_plugin_ls(struct cli *cli, struct args *args, struct gt_error *err)
 {
 	struct list list = { .columns = plugin_columns,
-			     .table = "{{.ID}}\t{{.Name}}\t{{.Description}}\t{{.Enabled}}",
+			     .table = "{{.ID}}\t{{.Name}}\t{{.Description}}\t{{.Enabled}}\t{{.Process}}",
 			     .quiet = "{{.ID}}",
 			     .no_trunc = arg_bool(args, "no-trunc") };
 	AUTO_BUF struct gt_buf path = { 0 };

@@ -40,7 +40,7 @@ static const struct key KEYS[] = {
 	{ "daemon", "root", PATH, AT(root), "/var/lib/gantry", 0, 0, "state that outlives a reboot" },
 	{ "daemon", "run", PATH, AT(run), "/run/gantry", 0, 0, "state of running containers; best on a tmpfs" },
 	{ "daemon", "plugin_dir", PATH, AT(plugin_dir), GANTRY_LIBEXEC "/plugins", 0, 0, "drivers: every *.so in it is loaded" },
-	{ "daemon", "libexec_dir", PATH, AT(libexec_dir), GANTRY_LIBEXEC, 0, 0, "gantry-shim, gantry-init and gantry-fs" },
+	{ "daemon", "libexec_dir", PATH, AT(libexec_dir), GANTRY_LIBEXEC, 0, 0, "gantry-shim, gantry-init, gantry-fs and gantry-plugin-host" },
 	{ "daemon", "log_level", LEVEL, AT(log_level), "info", 0, 0, "debug, info, warn or error (reloadable)" },
 	{ "daemon", "log_format", FORMAT, AT(log_json), "text", 0, 0, "text or json (reloadable)" },
 	{ "daemon", "max_body", SIZE, AT(max_body), "4m", 4096, 1 << 30, "largest JSON request body" },

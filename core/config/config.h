@@ -28,7 +28,7 @@ struct gt_config {
 	char *root;                     /* /var/lib/gantry */
 	char *run;                      /* /run/gantry */
 	char *plugin_dir;
-	char *libexec_dir;              /* gantry-shim, gantry-init, gantry-fs */
+	char *libexec_dir;              /* gantry-shim, gantry-init, gantry-fs, gantry-plugin-host */
 	enum gt_level log_level;        /* reloadable */
 	bool log_json;
 	int64_t max_body;               /* bytes of a JSON request body */
@@ -80,7 +80,7 @@ struct gt_config {
 	size_t plugin_setting_count;
 };
 
-/* One line of a [plugin.NAME] section. "enabled" (yes/no) and "path" are the loader's own keys; all others are
+/* One line of a [plugin.NAME] section. "enabled" (yes/no), "path" and "isolate" are the loader's own keys; all others are
  * checked against the plugin's declaration. */
 struct gt_plugin_setting {
 	char *plugin;

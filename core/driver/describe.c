@@ -7,6 +7,7 @@
 
 #include "base/auto.h"
 #include "internal.h"
+#include "remote/remote.h"
 
 static struct gt_driver *next_driver(const struct gt_drivers *drivers, size_t *plugin, size_t *at)
 {
@@ -109,8 +110,9 @@ static json_t *describe_plugin(const struct plugin *plugin)
 		json_object_set_new(settings, plugin->keys[i].name, plugin->values[i] ? json_string(plugin->values[i]) : json_null());
 	char abi[16];
 	snprintf(abi, sizeof abi, "%u.%u", plugin->info.abi_major, plugin->info.abi_minor);
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "Name", plugin->info.name, "Version", plugin->info.version, "Description",
-			 plugin->info.description, "Path", plugin->path, "ABI", abi, "Drivers", list, "Settings", settings);
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o*}", "Name", plugin->info.name, "Version", plugin->info.version, "Description",
+			 plugin->info.description, "Path", plugin->path, "ABI", abi, "Drivers", list, "Settings", settings, "Process",
+			 plugin->remote ? remote_describe(plugin->remote->plugin) : NULL);
 }
 
 json_t *gt_drivers_describe(struct gt_drivers *drivers)

@@ -99,18 +99,28 @@ static int check_text(const struct plugin *plugin, const char *what, const char 
 	return json ? 0 : refuse(plugin, err, what, "bytes that are not UTF-8", "a text");
 }
 
-static int read_info(struct plugin *plugin, struct gt_error *err)
+/* The file's symbol, as large as it says. */
+static const struct gantry_plugin *find_symbol(const struct plugin *plugin, struct gt_error *err)
 {
 	const struct gantry_plugin *info = dlsym(plugin->handle, GANTRY_PLUGIN_SYMBOL);
-	if (!info)
-		return no_symbol(plugin, err);
+	if (!info) {
+		no_symbol(plugin, err);
+		return NULL;
+	}
 	size_t bytes = symbol_size(info);
 	if (bytes < GANTRY_ABI_1_0_SIZE_PLUGIN)
-		return refuse_number(plugin, err, "bytes of symbol " GANTRY_PLUGIN_SYMBOL, bytes, "at least ", GANTRY_ABI_1_0_SIZE_PLUGIN);
-	if (info->size < GANTRY_ABI_1_0_SIZE_PLUGIN)
-		return refuse_number(plugin, err, "size of struct gantry_plugin", info->size, "at least ", GANTRY_ABI_1_0_SIZE_PLUGIN);
-	if (info->size > bytes)
-		return refuse_number(plugin, err, "size of struct gantry_plugin", info->size, "at most the symbol's ", bytes);
+		refuse_number(plugin, err, "bytes of symbol " GANTRY_PLUGIN_SYMBOL, bytes, "at least ", GANTRY_ABI_1_0_SIZE_PLUGIN);
+	else if (info->size < GANTRY_ABI_1_0_SIZE_PLUGIN)
+		refuse_number(plugin, err, "size of struct gantry_plugin", info->size, "at least ", GANTRY_ABI_1_0_SIZE_PLUGIN);
+	else if (info->size > bytes)
+		refuse_number(plugin, err, "size of struct gantry_plugin", info->size, "at most the symbol's ", bytes);
+	else
+		return info;
+	return NULL;
+}
+
+static int read_info(struct plugin *plugin, const struct gantry_plugin *info, struct gt_error *err)
+{
 	copy_sized(&plugin->info, sizeof plugin->info, info, info->size);
 	if (info->abi_major != GANTRY_ABI_MAJOR)
 		return refuse_number(plugin, err, "ABI major", info->abi_major, "", GANTRY_ABI_MAJOR);
@@ -135,7 +145,7 @@ static int check_key(const struct plugin *plugin, const struct gantry_key *key, 
 	char what[128];
 	if (!key_name_ok(key->name))
 		return refuse_word(plugin, err, "name of a key", key->name, KEY_NAME_RULE);
-	if (strcmp(key->name, "enabled") == 0 || strcmp(key->name, "path") == 0)
+	if (setting_is_loaders(key->name))
 		return refuse_word(plugin, err, "name of a key", key->name, "another one, as this is the engine's own");
 	for (const struct gantry_key *other = plugin->keys; other < key; other++) {
 		if (strcmp(other->name, key->name) == 0)
@@ -288,9 +298,15 @@ static int read_drivers(struct plugin *plugin, struct gt_error *err)
 	return 0;
 }
 
-int descriptor_read(struct plugin *plugin, struct gt_error *err)
+int descriptor_take(struct plugin *plugin, const struct gantry_plugin *info, struct gt_error *err)
 {
-	if (read_info(plugin, err) < 0 || read_keys(plugin, err) < 0)
+	if (read_info(plugin, info, err) < 0 || read_keys(plugin, err) < 0)
 		return -1;
 	return read_drivers(plugin, err);
+}
+
+int descriptor_read(struct plugin *plugin, struct gt_error *err)
+{
+	const struct gantry_plugin *info = find_symbol(plugin, err);
+	return info ? descriptor_take(plugin, info, err) : -1;
 }

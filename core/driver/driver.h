@@ -44,7 +44,8 @@ struct gt_driver *gt_driver_find(struct gt_drivers *drivers, enum gantry_kind ki
 const char *gt_driver_name(const struct gt_driver *driver);
 uint64_t gt_driver_capabilities(const struct gt_driver *driver);
 /* Names of one kind that are open, sorted: a JSON array. And all plugins, for `info` and `plugin ls`:
- * {"Plugins":[{"Name","Version","Description","Path","ABI","Drivers":[{"Kind","Name","Open","Capabilities":[],"Error"}],"Settings":{}}],
+ * {"Plugins":[{"Name","Version","Description","Path","ABI","Drivers":[{"Kind","Name","Open","Capabilities":[],"Error"}],"Settings":{},
+ *              "Process":{"State","Pid","Starts","LastEnd"}}],        Process: with isolate = process alone
  *  "Refused":[{"Path","Reason"}], "Disabled":[NAME]}. The caller's. */
 json_t *gt_driver_names(struct gt_drivers *drivers, enum gantry_kind kind);
 json_t *gt_drivers_describe(struct gt_drivers *drivers);

@@ -171,6 +171,15 @@ int host_prepare(struct gt_driver *driver, const struct gt_config *config, struc
 	driver->state_dir = gt_xasprintf("%s/%s/%s", config->root, STATE[driver->kind], driver->name);
 	driver->run_dir = gt_xasprintf("%s/plugins/%s-%s", config->run, driver_kind_name((int)driver->kind), driver->name);
 	driver->durable = config->fsync;
+	host_fill(driver);
+	if (gt_mkdirs(AT_FDCWD, driver->state_dir, 0700, err) < 0 || gt_mkdirs(AT_FDCWD, driver->run_dir, 0700, err) < 0)
+		return gt_context(err, "driver %s", driver->name);
+	sweep_state(driver);
+	return 0;
+}
+
+void host_fill(struct gt_driver *driver)
+{
 	driver->host = (struct gantry_host){
 		.size = sizeof driver->host, .abi_major = GANTRY_ABI_MAJOR, .abi_minor = GANTRY_ABI_MINOR,
 		.engine_version = GANTRY_VERSION, .state_dir = driver->state_dir, .run_dir = driver->run_dir,
@@ -178,8 +187,4 @@ int host_prepare(struct gt_driver *driver, const struct gt_config *config, struc
 		.state_put = host_state_put, .state_get = host_state_get, .state_remove = host_state_remove,
 		.in_netns = host_in_netns, .engine = driver,
 	};
-	if (gt_mkdirs(AT_FDCWD, driver->state_dir, 0700, err) < 0 || gt_mkdirs(AT_FDCWD, driver->run_dir, 0700, err) < 0)
-		return gt_context(err, "driver %s", driver->name);
-	sweep_state(driver);
-	return 0;
 }

@@ -1,7 +1,9 @@
 /*
  * internal.h - private to core/driver: plugins and drivers as they are in memory.
  *
- * loader.c      plugin_dir and [plugin.NAME] path: which files there are, are they to be trusted, dlopen, open()
+ * loader.c      plugin_dir and [plugin.NAME] path: which files there are; open()
+ * object.c      one file: is it to be trusted, dlopen
+ * remote/       plugins with a process of their own
  * descriptor.c  reads and checks what a file exports
  * settings.c    [plugin.NAME] against the declared keys
  * host.c        the host table that drivers call
@@ -14,6 +16,7 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <sys/stat.h>
 
 #include "base/buf.h"
 #include "base/metrics.h"
@@ -27,7 +30,8 @@ struct plugin {
 	char *path;
 	char *name;                     /* of the file: what its descriptor must say */
 	int fd;                         /* stays open: the name /proc/self/fd/N under which it is loaded must stay its own */
-	void *handle;
+	void *handle;                   /* NULL where it has a process of its own */
+	struct remote *remote;          /* that process; NULL where it is loaded */
 	struct gantry_plugin info;      /* as much of it as we know; pointers into the shared object */
 	struct gantry_key *keys;
 	char **values;                  /* one for each key; NULL: neither value nor default */
@@ -75,9 +79,21 @@ struct gt_drivers {
 
 const char *driver_kind_name(int kind);         /* "network"; NULL for an unknown kind */
 
+/* ---- object.c ---- */
+/* On failure err is the whole sentence. */
+int object_open(struct plugin *plugin, struct gt_error *err);           /* sets fd: a file that only root can write */
+int object_map(struct plugin *plugin, struct gt_error *err);            /* fd to handle */
+void object_unmap(struct plugin *plugin);
+/* what: "plugin" or "plugin directory". */
+int check_owner(const char *what, const char *path, const struct stat *st, struct gt_error *err);
+/* Frees what descriptor_read() made, and all else of a plugin. */
+void plugin_free(struct plugin *plugin);
+
 /* ---- descriptor.c ---- */
 /* Fills plugin from its handle. On failure err is the whole sentence: "plugin FILE: WHAT: found X, wanted Y". */
 int descriptor_read(struct plugin *plugin, struct gt_error *err);
+/* The same from a descriptor that is not the handle's. info and all it points to live as long as plugin. */
+int descriptor_take(struct plugin *plugin, const struct gantry_plugin *info, struct gt_error *err);
 int refuse(const struct plugin *plugin, struct gt_error *err, const char *what, const char *found, const char *wanted);
 
 /* ---- settings.c ---- */
@@ -86,12 +102,16 @@ void settings_apply(struct plugin *plugin, const struct gt_config *config, struc
 /* Why value cannot be the key's: NULL where it can, with *normal as config() gives it. The reason and *normal are the caller's to free. */
 char *setting_check(const struct gantry_key *key, const char *value, char **normal);
 bool setting_flag(const char *value, bool *flag);
+/* "enabled", "path", "isolate": no plugin's own. */
+bool setting_is_loaders(const char *key);
 void complain(struct gt_buf *complaints, const struct gt_plugin_setting *setting, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /* ---- host.c ---- */
 /* Makes the driver's directories and fills its host table. */
 int host_prepare(struct gt_driver *driver, const struct gt_config *config, struct gt_error *err);
+/* Fills the host table alone, from state_dir, run_dir and durable. */
+void host_fill(struct gt_driver *driver);
 
 /* ---- dispatch.c ---- */
 void driver_error(const struct gt_driver *driver, const char *op, struct gantry_error *from, struct gt_error *err);

@@ -1,117 +1,24 @@
 /*
  * loader.c - which shared objects become plugins.
  *
- * A plugin is NAME.so in plugin_dir, or the file that [plugin.NAME] path names. It is opened without following a link, judged by the
- * descriptor (a regular file that root owns and only root can write), and loaded through that same descriptor, so that what was judged is what
- * runs. The name under which the dynamic linker knows it is then /proc/self/fd/N; as it takes an equal name for the same object, the descriptor
- * stays open as long as the object is mapped.
+ * A plugin is NAME.so in plugin_dir, or the file that [plugin.NAME] path names. With isolate = process its own process loads it.
  *
  * What is refused is remembered for `describe` and logged as a warning; the others go on. A wrong setting of a plugin that is there is an error,
  * as in every other section of the configuration.
  */
 #include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/auto.h"
 #include "base/log.h"
 #include "internal.h"
-
-/* ---- trust ---- */
-
-static const char *type_name(mode_t mode)
-{
-	switch (mode & S_IFMT) {
-	case S_IFREG: return "a regular file";
-	case S_IFDIR: return "a directory";
-	case S_IFLNK: return "a symbolic link";
-	case S_IFIFO: return "a fifo";
-	case S_IFSOCK: return "a socket";
-	default: return "a device";
-	}
-}
-
-/* what: "plugin" or "plugin directory". */
-static int check_owner(const char *what, const char *path, const struct stat *st, struct gt_error *err)
-{
-	if (st->st_uid != 0)
-		return gt_fail(err, GT_DENIED, "%s %s: owner: found uid %u, wanted uid 0 (root)", what, path, st->st_uid);
-	if ((st->st_mode & S_IWOTH) || ((st->st_mode & S_IWGRP) && st->st_gid != 0))
-		return gt_fail(err, GT_DENIED, "%s %s: mode: found %04o, writable by %s, wanted one that only root can write (chmod go-w)", what, path,
-			       st->st_mode & 07777u, st->st_mode & S_IWOTH ? "everyone" : "its group");
-	return 0;
-}
-
-static int open_trusted(const char *path, struct gt_error *err)
-{
-	struct stat st;
-	AUTO_CLOSE int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	if (fd < 0 && errno == ELOOP)
-		return gt_fail(err, GT_DENIED, "plugin %s: file type: found a symbolic link, wanted a regular file", path);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return gt_fail(err, GT_NOT_FOUND, "plugin %s: file: found none to read (%s), wanted a regular file", path, strerror(errno));
-	if (!S_ISREG(st.st_mode))
-		return gt_fail(err, GT_DENIED, "plugin %s: file type: found %s, wanted a regular file", path, type_name(st.st_mode));
-	if (check_owner("plugin", path, &st, err) < 0)
-		return -1;
-	return take_fd(fd);
-}
+#include "remote/remote.h"
 
 /* ---- one file ---- */
-
-static void plugin_free(struct plugin *plugin)
-{
-	char name[40];
-	if (!plugin)
-		return;
-	for (size_t i = 0; plugin->drivers && i < plugin->driver_count; i++) {
-		free(plugin->drivers[i].failure);
-		free(plugin->drivers[i].state_dir);
-		free(plugin->drivers[i].run_dir);
-	}
-	for (size_t i = 0; plugin->values && i < plugin->info.key_count; i++)
-		free(plugin->values[i]);
-	free(plugin->drivers);
-	free(plugin->values);
-	free(plugin->keys);
-	if (plugin->handle) {
-		dlclose(plugin->handle);
-		/* An object that refuses to be unmapped keeps its name, and so the descriptor. */
-		snprintf(name, sizeof name, "/proc/self/fd/%d", plugin->fd);
-		void *still = dlopen(name, RTLD_LAZY | RTLD_NOLOAD);
-		if (still) {
-			dlclose(still);
-			plugin->fd = -1;
-		}
-	}
-	if (plugin->fd >= 0)
-		close(plugin->fd);
-	free(plugin->path);
-	free(plugin->name);
-	free(plugin);
-}
-
-static int map_object(struct plugin *plugin, struct gt_error *err)
-{
-	char name[40];
-	plugin->fd = open_trusted(plugin->path, err);
-	if (plugin->fd < 0)
-		return -1;
-	int len = snprintf(name, sizeof name, "/proc/self/fd/%d", plugin->fd);
-	plugin->handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-	if (plugin->handle)
-		return 0;
-	const char *why = dlerror();
-	if (why && strncmp(why, name, (size_t)len) == 0 && strncmp(why + len, ": ", 2) == 0)
-		why += len + 2;
-	AUTO_FREE char *found = gt_xasprintf("\"%.300s\"", why ? why : "unknown error");
-	return refuse(plugin, err, "loading", found, "a shared object whose symbols and libraries are all there");
-}
 
 static int check_free_names(const struct gt_drivers *drivers, const struct plugin *plugin, struct gt_error *err)
 {
@@ -137,14 +44,24 @@ static void remember_refusal(struct gt_drivers *drivers, const char *path, const
 	drivers->refusals[drivers->refusal_count++] = (struct refusal){ gt_xstrdup(path), gt_xstrdup(reason) };
 }
 
-static void load_file(struct gt_drivers *drivers, const char *name, const char *path)
+/* From the file itself, or from the process that loads it. */
+static int read_file(struct plugin *plugin, const struct gt_config *config, bool isolated, struct gt_error *err)
+{
+	if (object_open(plugin, err) < 0)
+		return -1;
+	if (isolated)
+		return remote_open(plugin, config, err);
+	return object_map(plugin, err) < 0 ? -1 : descriptor_read(plugin, err);
+}
+
+static void load_file(struct gt_drivers *drivers, const struct gt_config *config, const char *name, const char *path, bool isolated)
 {
 	struct gt_error err = { 0 };
 	struct plugin *plugin = gt_xcalloc(1, sizeof *plugin);
 	plugin->fd = -1;
 	plugin->path = gt_xstrdup(path);
 	plugin->name = gt_xstrdup(name);
-	if (map_object(plugin, &err) < 0 || descriptor_read(plugin, &err) < 0 || check_free_names(drivers, plugin, &err) < 0) {
+	if (read_file(plugin, config, isolated, &err) < 0 || check_free_names(drivers, plugin, &err) < 0) {
 		remember_refusal(drivers, path, err.message);
 		plugin_free(plugin);
 		return;
@@ -220,8 +137,11 @@ static void find_names(struct gt_drivers *drivers, const struct gt_config *confi
 
 static void load_name(struct gt_drivers *drivers, const struct gt_config *config, const char *name, struct gt_buf *complaints)
 {
-	const struct gt_plugin_setting *enabled = own_setting(config, name, "enabled"), *path = own_setting(config, name, "path");
-	bool flag = true;
+	const struct gt_plugin_setting *enabled = own_setting(config, name, "enabled"), *path = own_setting(config, name, "path"),
+				       *isolate = own_setting(config, name, "isolate");
+	bool flag = true, isolated = isolate && strcmp(isolate->value, "process") == 0;
+	if (isolate && !isolated && strcmp(isolate->value, "none") != 0)
+		complain(complaints, isolate, "%s is neither none nor process", isolate->value);
 	if (enabled && !setting_flag(enabled->value, &flag))
 		complain(complaints, enabled, "%s is neither yes nor no", enabled->value);
 	if (!flag) {
@@ -234,7 +154,7 @@ static void load_name(struct gt_drivers *drivers, const struct gt_config *config
 	}
 	AUTO_FREE char *file = path && *path->value ? gt_xstrdup(path->value) : gt_xasprintf("%s/%s.so", config->plugin_dir, name);
 	size_t before = drivers->plugin_count;
-	load_file(drivers, name, file);
+	load_file(drivers, config, name, file, isolated);
 	if (drivers->plugin_count > before)
 		settings_apply(drivers->plugins[before], config, complaints);
 }
@@ -371,6 +291,10 @@ void gt_drivers_free(struct gt_drivers *drivers)
 void gt_drivers_cancel(struct gt_drivers *drivers)
 {
 	atomic_store(&drivers->cancelled, true);
+	for (size_t i = 0; i < drivers->plugin_count; i++) {
+		if (drivers->plugins[i]->remote)
+			remote_cancel(drivers->plugins[i]);
+	}
 }
 
 json_t *gt_drivers_look(const struct gt_config *config, struct gt_error *err)

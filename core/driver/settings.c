@@ -10,6 +10,11 @@
 #include "base/auto.h"
 #include "internal.h"
 
+bool setting_is_loaders(const char *key)
+{
+	return strcmp(key, "enabled") == 0 || strcmp(key, "path") == 0 || strcmp(key, "isolate") == 0;
+}
+
 bool setting_flag(const char *value, bool *flag)
 {
 	static const char *const YES[] = { "yes", "true", "on", "1" }, *const NO[] = { "no", "false", "off", "0" };
@@ -119,7 +124,7 @@ static void unknown_key(const struct plugin *plugin, const struct gt_plugin_sett
 	AUTO_BUF struct gt_buf known = { 0 };
 	for (size_t i = 0; i < plugin->info.key_count; i++)
 		gt_buf_printf(&known, "%s, ", plugin->keys[i].name);
-	complain(complaints, setting, "unknown key (there are: %senabled, path)", known.data ? known.data : "");
+	complain(complaints, setting, "unknown key (there are: %senabled, path, isolate)", known.data ? known.data : "");
 }
 
 void settings_apply(struct plugin *plugin, const struct gt_config *config, struct gt_buf *complaints)
@@ -130,7 +135,7 @@ void settings_apply(struct plugin *plugin, const struct gt_config *config, struc
 	}
 	for (size_t i = 0; i < config->plugin_setting_count; i++) {
 		const struct gt_plugin_setting *setting = &config->plugin_settings[i];
-		if (strcmp(setting->plugin, plugin->name) != 0 || strcmp(setting->key, "enabled") == 0 || strcmp(setting->key, "path") == 0)
+		if (strcmp(setting->plugin, plugin->name) != 0 || setting_is_loaders(setting->key))
 			continue;
 		size_t at = 0;
 		while (at < plugin->info.key_count && strcmp(plugin->keys[at].name, setting->key) != 0)

@@ -36,8 +36,10 @@ static json_t *plugin_row(const json_t *plugin)
 		json_array_append_new(types, json_sprintf("gantry.%s/%s", kind ? kind : "", name ? name : ""));
 		open = open && json_is_true(json_object_get(driver, "Open"));
 	}
-	return json_pack("{s:O? s:O? s:s s:b s:o s:o}", "Id", json_object_get(plugin, "Name"), "Name", json_object_get(plugin, "Name"),
-			 "PluginReference", "", "Enabled", open, "Config", config_of(plugin, types), "Settings", settings_of(plugin));
+	/* Process is ours: where the drivers have one of their own. */
+	return json_pack("{s:O? s:O? s:s s:b s:o s:o s:O*}", "Id", json_object_get(plugin, "Name"), "Name", json_object_get(plugin, "Name"),
+			 "PluginReference", "", "Enabled", open, "Config", config_of(plugin, types), "Settings", settings_of(plugin), "Process",
+			 json_object_get(plugin, "Process"));
 }
 
 json_t *gt_plugins_describe(struct gt_engine *engine)

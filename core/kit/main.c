@@ -81,6 +81,15 @@ static char *plugin_name(const char *file)
 	return name;
 }
 
+/* Where this program is, and gantry-plugin-host beside it. The caller's. */
+static char *own_dir(void)
+{
+	char self[4096];
+	ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
+	self[len > 0 ? len : 0] = '\0';
+	return gt_xstrdup(len > 0 ? dirname(self) : GANTRY_LIBEXEC);
+}
+
 /* An INI file with directories of the kit's own, and no plugin but this. */
 static int configure(struct kit *kit, char *const settings[], struct gt_error *err)
 {
@@ -92,7 +101,9 @@ static int configure(struct kit *kit, char *const settings[], struct gt_error *e
 			fclose(file);
 		return gt_fail_errno(err, errno, "write %s", path);
 	}
-	fprintf(file, "[daemon]\nroot = %s/root\nrun = %s/run\nplugin_dir = %s\n[plugin.%s]\npath = %s\n", kit->work, kit->work, none, kit->plugin, kit->file);
+	AUTO_FREE char *beside = own_dir();
+	fprintf(file, "[daemon]\nroot = %s/root\nrun = %s/run\nplugin_dir = %s\nlibexec_dir = %s\n[plugin.%s]\npath = %s\n", kit->work, kit->work, none,
+		beside, kit->plugin, kit->file);
 	for (size_t i = 0; settings[i]; i++)
 		fprintf(file, "%s\n", settings[i]);
 	if (fclose(file) != 0)

@@ -156,8 +156,8 @@ enum gantry_key_type {
 };
 
 /* One INI key of section [plugin.<name>]. The engine checks the file against this and reports what is wrong
- * with file and line, before open() is called. Names obey [a-z][a-z0-9_-]{0,63}; "enabled" and "path" are the
- * engine's own. */
+ * with file and line, before open() is called. Names obey [a-z][a-z0-9_-]{0,63}; "enabled", "path" and
+ * "isolate" are the engine's own. */
 struct gantry_key {
 	uint32_t size;
 	int32_t type;                   /* enum gantry_key_type */

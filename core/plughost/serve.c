@@ -1,0 +1,340 @@
+/*
+ * serve.c - calls as they come over a channel, made to the driver; what the driver says meanwhile.
+ *
+ * The daemon is trusted here: what it sends was checked there. Each channel has a thread, and a thread one call at a time.
+ */
+#include "host.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+
+#define STACK (2u << 20)                /* bytes of a thread's: with 64 channels far from the limit on memory */
+
+struct channel {
+	struct host *host;
+	int sock;
+	/* where ops write to */
+	struct gantry_mount mount;
+	struct gantry_volume_info info;
+	struct gantry_layer_dir dir;
+	struct gantry_usage usage;
+};
+
+/* The channel whose call this thread is in: what is said in a call must be there before its answer. -1: none. */
+static __thread int call_channel = -1;
+
+/* ---- log lines and events ---- */
+
+static void notify(const struct gantry_host *table, enum frame_kind kind, struct wire_notice *notice)
+{
+	AUTO_BUF struct gt_buf body = { 0 };
+	struct wire w;
+	const struct gt_driver *driver = table->engine;
+	struct host *host = (struct host *)((char *)driver->all - offsetof(struct host, all));
+	notice->driver = (uint32_t)(driver - driver->plugin->drivers);
+	wire_write(&w, &body);
+	wire_notice(&w, kind, notice);
+	if (call_channel >= 0) {
+		frame_send(call_channel, kind, &w, 0);
+		return;
+	}
+	LOCKED(&host->control_lock);
+	frame_send(CONTROL_FD, kind, &w, 0);
+}
+
+/* At most WIRE_LINE_MAX - 1 bytes of a text; the caller's. */
+static char *bounded(const char *text)
+{
+	return gt_xstrndup(text ? text : "", strnlen(text ? text : "", WIRE_LINE_MAX - 1));
+}
+
+void serve_log(const struct gantry_host *table, int level, const char *message)
+{
+	AUTO_FREE char *line = bounded(message);
+	notify(table, FRAME_LOG, &(struct wire_notice){ .level = level, .texts = { line } });
+}
+
+void serve_event(const struct gantry_host *table, const char *object, const char *action, const char *detail)
+{
+	AUTO_FREE char *first = bounded(object);
+	AUTO_FREE char *second = bounded(action);
+	AUTO_FREE char *third = bounded(detail);
+	notify(table, FRAME_EVENT, &(struct wire_notice){ .texts = { first, second, third } });
+}
+
+/* ---- lists ---- */
+
+struct listing {
+	int sock;
+	enum wire_visit visits;
+	struct gt_buf batch;
+	struct wire w;
+	bool stop;
+};
+
+/* Sends what there is and asks whether to go on. */
+static void flush(struct listing *listing)
+{
+	AUTO_BUF struct gt_buf answer = { 0 };
+	enum frame_kind kind;
+	int fds[GT_MAX_FDS];
+	size_t fd_count;
+	int32_t stop = 1;
+	struct wire w;
+	if (frame_send(listing->sock, FRAME_VISIT, &listing->w, 0) == 0 &&
+	    frame_receive(listing->sock, &kind, &answer, sizeof stop, fds, &fd_count, 0) == 0 && kind == FRAME_GO) {
+		wire_read(&w, &answer, fds, fd_count);
+		WIRE(&w, stop);
+		wire_done(&w);
+	}
+	listing->stop = stop != 0;
+	wire_write(&listing->w, &listing->batch);
+}
+
+static int note(struct listing *listing, struct wire_entry *entry)
+{
+	if (listing->stop)
+		return 1;
+	wire_entry(&listing->w, listing->visits, entry);
+	if (listing->batch.len > WIRE_BATCH)
+		flush(listing);
+	return listing->stop;
+}
+
+static int note_name(void *arg, const char *name)
+{
+	return note(arg, &(struct wire_entry){ .name = name });
+}
+
+static int note_change(void *arg, int change, const char *path)
+{
+	return note(arg, &(struct wire_entry){ .name = path, .change = change });
+}
+
+static int note_network(void *arg, const struct gantry_global_network *network)
+{
+	return note(arg, &(struct wire_entry){ .network = *network });
+}
+
+static int note_member(void *arg, const struct gantry_member *member)
+{
+	return note(arg, &(struct wire_entry){ .member = *member });
+}
+
+/* ---- ops ---- */
+
+static int open_driver(struct gt_driver *driver, const struct wire_args *a, struct gantry_error *err)
+{
+	struct plugin *plugin = driver->plugin;
+	free(driver->state_dir);
+	free(driver->run_dir);
+	driver->state_dir = gt_xstrdup(a->name);
+	driver->run_dir = gt_xstrdup(a->other);
+	driver->durable = a->number;
+	for (size_t i = 0; i < plugin->info.key_count && i < a->name_count; i++) {
+		/* A driver that is open keeps what config() gave it. */
+		if (!plugin->values[i])
+			plugin->values[i] = gt_xstrdup(a->names[i]);
+	}
+	host_fill(driver);
+	driver->host.log = serve_log;
+	driver->host.event = serve_event;
+	switch (driver->kind) {
+	case GANTRY_NETWORK: return driver->ops.network.open(&driver->host, driver->name, &driver->context, err);
+	case GANTRY_VOLUME: return driver->ops.volume.open(&driver->host, driver->name, &driver->context, err);
+	default: return driver->ops.storage.open(&driver->host, driver->name, &driver->context, err);
+	}
+}
+
+static int close_driver(struct gt_driver *driver)
+{
+	switch (driver->kind) {
+	case GANTRY_NETWORK: driver->ops.network.close(driver->context); break;
+	case GANTRY_VOLUME: driver->ops.volume.close(driver->context); break;
+	default: driver->ops.storage.close(driver->context);
+	}
+	return 0;
+}
+
+static int network_op(struct gt_driver *driver, enum wire_opcode op, const struct gantry_call *call, struct wire_args *a, struct listing *list,
+		      struct gantry_error *err)
+{
+	const struct gantry_network_ops *ops = &driver->ops.network;
+	void *self = driver->context;
+	switch (op) {
+	case WIRE_network_network_create: return ops->network_create(self, call, &a->network, err);
+	case WIRE_network_network_remove: return ops->network_remove(self, call, a->name, err);
+	case WIRE_network_endpoint_join: return ops->endpoint_join(self, call, a->endpoints, a->fd, err);
+	case WIRE_network_endpoint_leave: return ops->endpoint_leave(self, call, a->name, a->other, a->fd, err);
+	case WIRE_network_publish:
+		return ops->publish(self, call, a->endpoints, a->ports, a->port_count, sizeof *a->ports, err);
+	case WIRE_network_unpublish: return ops->unpublish(self, call, a->name, a->other, err);
+	case WIRE_network_reconcile:
+		return ops->reconcile(self, call, a->endpoints, a->endpoint_count, sizeof *a->endpoints, a->ports, a->owners, a->port_count,
+				      sizeof *a->ports, err);
+	case WIRE_network_watch: return ops->watch(self, call, &a->fd, err);
+	case WIRE_network_global_networks: return ops->global_networks(self, call, note_network, list, err);
+	case WIRE_network_members: return ops->members(self, call, a->name, note_member, list, err);
+	default: return ops->endpoint_rename(self, call, a->name, a->other, a->names, a->name_count, err);
+	}
+}
+
+static int volume_op(struct gt_driver *driver, enum wire_opcode op, const struct gantry_call *call, struct wire_args *a, struct listing *list,
+		     struct gantry_error *err)
+{
+	const struct gantry_volume_ops *ops = &driver->ops.volume;
+	void *self = driver->context;
+	switch (op) {
+	case WIRE_volume_create: return ops->create(self, call, a->name, &a->options, err);
+	case WIRE_volume_remove: return ops->remove(self, call, a->name, err);
+	case WIRE_volume_mount: return ops->mount(self, call, a->name, a->other, a->number, a->mount, err);
+	case WIRE_volume_release: return ops->release(self, call, a->name, a->other, err);
+	case WIRE_volume_list: return ops->list(self, call, note_name, list, err);
+	case WIRE_volume_inspect: return ops->inspect(self, call, a->name, a->info, err);
+	default: return ops->usage(self, call, a->name, a->usage, err);
+	}
+}
+
+static int storage_op(struct gt_driver *driver, enum wire_opcode op, const struct gantry_call *call, struct wire_args *a, struct listing *list,
+		      struct gantry_error *err)
+{
+	const struct gantry_storage_ops *ops = &driver->ops.storage;
+	void *self = driver->context;
+	switch (op) {
+	case WIRE_storage_prepare: return ops->prepare(self, call, a->number, a->name, a->other, &a->options, err);
+	case WIRE_storage_layer_dir: return ops->layer_dir(self, call, a->name, a->dir, err);
+	case WIRE_storage_commit: return ops->commit(self, call, a->name, err);
+	case WIRE_storage_lookup: return ops->lookup(self, call, a->name, &a->number, err);
+	case WIRE_storage_mount: return ops->mount(self, call, a->name, a->number, a->mount, err);
+	case WIRE_storage_diff: return ops->diff(self, call, a->name, note_change, list, err);
+	case WIRE_storage_remove: return ops->remove(self, call, a->name, err);
+	case WIRE_storage_usage: return ops->usage(self, call, a->name, a->usage, err);
+	default: return ops->list(self, call, note_name, list, err);
+	}
+}
+
+static int run_op(struct gt_driver *driver, enum wire_opcode op, const struct gantry_call *call, struct wire_args *args, struct listing *list,
+		  struct gantry_error *err)
+{
+	if (op == WIRE_OPEN)
+		return open_driver(driver, args, err);
+	if (op == WIRE_CLOSE)
+		return close_driver(driver);
+	switch (driver->kind) {
+	case GANTRY_NETWORK: return network_op(driver, op, call, args, list, err);
+	case GANTRY_VOLUME: return volume_op(driver, op, call, args, list, err);
+	default: return storage_op(driver, op, call, args, list, err);
+	}
+}
+
+/* ---- one call ---- */
+
+/* Structs as the dispatch gives them to a driver in the daemon: empty. */
+static void empty_outputs(struct channel *channel, struct wire_args *args)
+{
+	channel->mount.size = sizeof channel->mount;
+	channel->mount.flags = 0;
+	channel->mount.type[0] = channel->mount.source[0] = channel->mount.options[0] = '\0';
+	channel->info = (struct gantry_volume_info){ .size = sizeof channel->info };
+	channel->dir.size = sizeof channel->dir;
+	channel->dir.whiteouts = 0;
+	channel->dir.path[0] = '\0';
+	channel->usage = (struct gantry_usage){ .size = sizeof channel->usage, .bytes = -1, .inodes = -1 };
+	args->mount = &channel->mount;
+	args->info = &channel->info;
+	args->dir = &channel->dir;
+	args->usage = &channel->usage;
+}
+
+static int answer(const struct channel *channel, const struct wire_op *op, int32_t rc, struct wire_args *args, const struct listing *list,
+		  struct gantry_error *err)
+{
+	AUTO_BUF struct gt_buf body = { 0 };
+	struct wire w;
+	wire_write(&w, &body);
+	WIRE(&w, rc);
+	if (rc == 0)
+		wire_fields(&w, args, op->out);
+	else
+		wire_error(&w, err);
+	gt_buf_add(&body, list->batch.data + sizeof(struct frame_head), list->batch.len - sizeof(struct frame_head));
+	int sent = frame_send(channel->sock, FRAME_ANSWER, &w, 0);
+	if (rc == 0 && (op->out & WIRE_FD) && args->fd >= 0)
+		close(args->fd);
+	return sent;
+}
+
+/* Returns -1 where the channel is of no more use. */
+static int serve_call(struct channel *channel, struct wire *w)
+{
+	struct wire_call head = { 0 };
+	struct wire_args args = { .fd = -1 };
+	struct gantry_error err = { .size = sizeof err };
+	struct plugin *plugin = channel->host->plugin;
+	WIRE(w, head);
+	if (head.op >= WIRE_OP_COUNT || head.driver >= plugin->driver_count)
+		return -1;
+	const struct wire_op *op = &WIRE_OPS[head.op];
+	struct gt_driver *driver = &plugin->drivers[head.driver];
+	wire_fields(w, &args, op->in);
+	if (!wire_whole(w) || (op->kind && op->kind != (int32_t)driver->kind))
+		return -1;
+	struct gantry_call call = { .size = sizeof call, .deadline_ns = head.deadline_ns, .id = head.id };
+	struct listing list = { .sock = channel->sock, .visits = op->visits };
+	wire_write(&list.w, &list.batch);
+	empty_outputs(channel, &args);
+	int in = args.fd;
+	call_channel = channel->sock;
+	int32_t rc = run_op(driver, (enum wire_opcode)head.op, &call, &args, &list, &err) < 0 ? -1 : 0;
+	call_channel = -1;
+	int sent = answer(channel, op, rc, &args, &list, &err);
+	if (in >= 0)
+		close(in);
+	gt_buf_free(&list.batch);
+	return sent;
+}
+
+static void *serve(void *arg)
+{
+	struct channel *channel = arg;
+	struct gt_buf body = { 0 };
+	enum frame_kind kind;
+	int fds[GT_MAX_FDS], rc = 0;
+	size_t fd_count;
+	while (rc == 0 && frame_receive(channel->sock, &kind, &body, WIRE_CALL_MAX, fds, &fd_count, 0) == 0) {
+		struct wire w;
+		wire_read(&w, &body, fds, fd_count);
+		w.trusting = true;
+		rc = kind == FRAME_CALL ? serve_call(channel, &w) : -1;
+		wire_done(&w);
+	}
+	close(channel->sock);
+	gt_buf_free(&body);
+	free(channel);
+	return NULL;
+}
+
+int serve_begin(struct host *host, int sock)
+{
+	pthread_t thread;
+	pthread_attr_t attr;
+	struct channel *channel = gt_xcalloc(1, sizeof *channel);
+	channel->host = host;
+	channel->sock = sock;
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+#ifndef GT_SANITIZED
+	pthread_attr_setstacksize(&attr, STACK);
+#endif
+	int rc = pthread_create(&thread, &attr, serve, channel);
+	pthread_attr_destroy(&attr);
+	if (rc == 0)
+		return 0;
+	close(sock);
+	free(channel);
+	errno = rc;
+	return -1;
+}
