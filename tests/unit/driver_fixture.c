@@ -8,6 +8,16 @@
 #include "base/log.h"
 #include "fshelper/fs.h"
 
+bool drivers_isolated;
+
+int run_both(const char *name, const struct CMUnitTest *tests, size_t count)
+{
+	AUTO_FREE char *isolated = gt_xasprintf("%s, isolated", name);
+	int failed = _cmocka_run_group_tests(name, tests, count, NULL, NULL);
+	drivers_isolated = true;
+	return failed + _cmocka_run_group_tests(isolated, tests, count, NULL, NULL);
+}
+
 int drivers_make(void **state)
 {
 	struct drivers_fixture *fixture = gt_xcalloc(1, sizeof *fixture);
@@ -29,6 +39,7 @@ int drivers_remove(void **state)
 	stop_drivers(fixture);
 	void *dir = fixture->dir;
 	int rc = scratch_remove(&dir);
+	gt_strings_free(&fixture->planted);
 	free(fixture);
 	*state = NULL;
 	return rc;
@@ -42,6 +53,12 @@ void plant_plugin(struct drivers_fixture *fixture, const char *built_file, const
 	AUTO_CLOSE int dir = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_ok(gt_read_file(AT_FDCWD, from, 64u << 20, &bytes, &err), err);
 	assert_ok(gt_replace_file(dir, as, bytes.data, bytes.len, 0644, false, &err), err);
+	AUTO_FREE char *name = gt_xstrndup(as, strcspn(as, "."));
+	for (size_t i = 0; i < fixture->planted.count; i++) {
+		if (strcmp(fixture->planted.items[i], name) == 0)
+			return;
+	}
+	gt_strings_add(&fixture->planted, name);
 }
 
 void configure_drivers(struct drivers_fixture *fixture, const char *more)
@@ -50,6 +67,10 @@ void configure_drivers(struct drivers_fixture *fixture, const char *more)
 	AUTO_BUF struct gt_buf text = { 0 };
 	AUTO_FREE char *path = gt_xasprintf("%s/gantryd.ini", fixture->dir);
 	gt_buf_printf(&text, "[daemon]\nroot = %s/root\nrun = %s/run\nplugin_dir = %s/plugins\n%s", fixture->dir, fixture->dir, fixture->dir, more);
+	AUTO_FREE char *programs = fixture->programs ? gt_xstrdup(fixture->programs) : built("libexec");
+	gt_buf_printf(&text, "\n[daemon]\nlibexec_dir = %s\n", programs);
+	for (size_t i = 0; drivers_isolated && i < fixture->planted.count; i++)
+		gt_buf_printf(&text, "[plugin.%s]\nisolate = process\n", fixture->planted.items[i]);
 	AUTO_CLOSE int dir = open(fixture->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_ok(gt_replace_file(dir, "gantryd.ini", text.data, text.len, 0644, false, &err), err);
 	if (fixture->config)

@@ -16,7 +16,14 @@ struct drivers_fixture {
 	char *dir;                      /* scratch; below it root/, run/, plugins/, gantryd.ini */
 	struct gt_config *config;
 	struct gt_drivers *drivers;
+	struct gt_strings planted;      /* names */
+	const char *programs;           /* libexec_dir; NULL: what was built */
 };
+
+/* Plugins get processes of their own: isolate = process. Set by run_both(). */
+extern bool drivers_isolated;
+/* Runs the tests with drivers in this process, and then in processes of their own. Returns what main() returns. */
+int run_both(const char *name, const struct CMUnitTest *tests, size_t count);
 
 /* Setup and teardown; *state is a struct drivers_fixture *. Logs are silenced below errors. */
 int drivers_make(void **state);

@@ -398,5 +398,5 @@ int main(void)
 		TEST(an_existing_bridge_of_ours_is_brought_to_order),
 		TEST(many_join_at_once),
 	};
-	return cmocka_run_group_tests_name("net bridge", tests, NULL, NULL);
+	return run_both("net bridge", tests, GT_COUNT(tests));
 }

@@ -497,5 +497,5 @@ int main(void)
 		TEST(reconcile_keeps_what_lives_and_removes_the_rest),
 		TEST(nothing_leaks),
 	};
-	return cmocka_run_group_tests_name("net bridge ports", tests, NULL, NULL);
+	return run_both("net bridge ports", tests, GT_COUNT(tests));
 }

@@ -465,5 +465,5 @@ int main(void)
 		TEST(the_next_life_finds_what_is_there_and_sweeps_the_rest),
 		TEST(a_parent_that_is_not_there_at_the_start_is_waited_for),
 	};
-	return cmocka_run_group_tests_name("net macvlan", tests, NULL, NULL);
+	return run_both("net macvlan", tests, GT_COUNT(tests));
 }

@@ -379,5 +379,5 @@ int main(void)
 		TEST(links_are_not_followed),
 		TEST(trees_that_are_too_deep_are_refused_in_words),
 	};
-	return cmocka_run_group_tests_name("storage diff", tests, NULL, NULL);
+	return run_both("storage diff", tests, GT_COUNT(tests));
 }

@@ -315,5 +315,5 @@ int main(void)
 		TEST(deep_trees_are_removed_and_links_stay),
 		TEST(a_mount_point_inside_is_not_crossed),
 	};
-	return cmocka_run_group_tests_name("volume local", tests, NULL, NULL);
+	return run_both("volume local", tests, GT_COUNT(tests));
 }

@@ -56,7 +56,7 @@ static int tester_mount(void *driver, const struct gantry_call *call, const char
 	if (len < 0)
 		return -1;
 	mount->source[len < 8 ? len : 8] = '\0';
-	snprintf(mount->type, sizeof mount->type, "%s", strcmp(container_id, "typeless") ? "bind" : "");
+	snprintf(mount->type, sizeof mount->type, "%s", strcmp(container_id, "typeless") ? "tmpfs" : "");
 	snprintf(mount->options, sizeof mount->options, "length=%lld%s", (long long)len, read_only ? ",ro" : "");
 	return 0;
 }
