@@ -79,7 +79,7 @@ static void check_run_kind(struct report *report, const char *path)
 
 static void check_programs(struct report *report)
 {
-	static const char *const PROGRAMS[] = { "gantry-shim", "gantry-init", "gantry-fs" };
+	static const char *const PROGRAMS[] = { "gantry-shim", "gantry-init", "gantry-fs", "gantry-plugin-host" };
 	AUTO_BUF struct gt_buf missing = { 0 };
 	for (size_t i = 0; i < GT_COUNT(PROGRAMS); i++) {
 		AUTO_FREE char *path = gt_xasprintf("%s/%s", report->config->libexec_dir, PROGRAMS[i]);
