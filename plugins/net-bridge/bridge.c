@@ -23,28 +23,36 @@ static void bridge_close(void *driver)
 	struct bridge *self = driver;
 	later_close(&self->later);
 	nat_close(self);
-	published_free_all(self);
-	relay_close(self->relay);
+	publishing_close(&self->publishing);
 	while (self->networks)
 		network_forget(self, self->networks->id);
 	pthread_mutex_destroy(&self->lock);
-	free(self->by_port);
 	free(self);
+}
+
+static int ensure_tables(void *driver, struct gantry_error *err)
+{
+	return nat_ensure(driver, err);
+}
+
+static int add_ports(void *driver, const struct published *published, struct gantry_error *err)
+{
+	return nat_publish(driver, published, err);
+}
+
+static int remove_ports(void *driver, const struct published *published, struct gantry_error *err)
+{
+	struct bridge *self = driver;
+	return self->built ? nat_unpublish(self, published, err) : 0;
 }
 
 static int bridge_open(const struct gantry_host *host, const char *driver_name, void **driver, struct gantry_error *err)
 {
 	(void)driver_name;
 	struct bridge *self = calloc(1, sizeof *self);
-	/* Pages of it that no port touches cost nothing. */
-	if (self)
-		self->by_port = calloc(PORT_COUNT, sizeof *self->by_port);
-	if (!self || !self->by_port) {
-		free(self);
+	if (!self)
 		return gantry_fail(err, GANTRY_E_INTERNAL, "out of memory");
-	}
 	if (later_open(&self->later, host, veth_look, err) < 0) {
-		free(self->by_port);
 		free(self);
 		return -1;
 	}
@@ -55,13 +63,15 @@ static int bridge_open(const struct gantry_host *host, const char *driver_name, 
 	self->icc = is_true(host, "icc");
 	self->masquerade = is_true(host, "masquerade");
 	self->ip_forward = is_true(host, "ip_forward");
-	unsigned relayed = (unsigned)strtoul(host->config(host, "relay_connections"), NULL, 10);
-	self->relay = relayed ? relay_open(host, relayed) : NULL;
-	int rc = relayed && !self->relay ? gantry_fail_errno(err, GANTRY_E_INTERNAL, errno, "prepare to relay published ports") : nat_open(self, err);
-	if (rc < 0) {
+	if (publishing_open(&self->publishing, host, err) < 0 || nat_open(self, err) < 0) {
 		bridge_close(self);
 		return -1;
 	}
+	self->publishing.driver = self;
+	self->publishing.host_end_prefix = HOST_END_PREFIX;
+	self->publishing.ensure = ensure_tables;
+	self->publishing.add = add_ports;
+	self->publishing.remove = remove_ports;
 	*driver = self;
 	return 0;
 }
@@ -155,7 +165,7 @@ static int prepare_join(struct bridge *self, const struct gantry_endpoint *endpo
 	if (!if_nametoindex(found->bridge) && bridge_ensure(self, found, &made, err) < 0)
 		return -1;
 	*network = *found;
-	*hairpin = published_find(self, endpoint->id) != NULL;
+	*hairpin = published_find(&self->publishing, endpoint->id) != NULL;
 	return nat_ensure(self, err);
 }
 
@@ -191,20 +201,6 @@ static int bridge_join(void *driver, const struct gantry_call *call, struct gant
 
 /* ---- ports ---- */
 
-/* With the lock held. *forget: a copy for conntrack_forget(), where there is something to forget. */
-static int unpublish(struct bridge *self, const char *endpoint_id, struct published **forget, struct gantry_error *err)
-{
-	struct published *published = published_find(self, endpoint_id);
-	*forget = NULL;
-	if (!published)
-		return 0;
-	published_forget(self, published);
-	int rc = self->built ? nat_unpublish(self, published, err) : 0;
-	/* Its sockets go after the tables' entries: nothing of the host's ever sees the container's traffic. */
-	*forget = published;
-	return rc;
-}
-
 static int bridge_unpublish(void *driver, const struct gantry_call *call, const char *network_id, const char *endpoint_id, struct gantry_error *err)
 {
 	struct bridge *self = driver;
@@ -212,10 +208,9 @@ static int bridge_unpublish(void *driver, const struct gantry_call *call, const 
 	(void)call;
 	(void)network_id;
 	pthread_mutex_lock(&self->lock);
-	int rc = unpublish(self, endpoint_id, &gone, err);
+	int rc = unpublish_ports(&self->publishing, endpoint_id, &gone, err);
 	pthread_mutex_unlock(&self->lock);
-	if (gone && published_has_udp(gone))
-		conntrack_forget(gone);
+	conntrack_forget(gone);
 	published_free(gone);
 	return rc;
 }
@@ -232,140 +227,41 @@ static int bridge_leave(void *driver, const struct gantry_call *call, const char
 	return bridge_unpublish(driver, call, network_id, endpoint_id, err) < 0 ? -1 : rc;
 }
 
-/* With the lock held. Takes `published` over where it succeeds. */
-static int publish(struct bridge *self, struct published *published, struct gantry_error *err)
+static struct publish_place place_of(const struct network *network)
 {
-	char host_end[IFNAMSIZ];
-	veth_name(HOST_END_PREFIX, published->endpoint_id, host_end);
-	if (published_hold(self, published, false, err) < 0 || published_insert(self, published, err) < 0)
-		return -1;
-	if (nat_publish(self, published, err) == 0) {
-		if (veth_hairpin(host_end, err) == 0 && published_relay(self, published, err) == 0)
-			return 0;
-		struct gantry_error ignored = { .size = sizeof ignored };
-		published_forget(self, published);
-		(void)nat_unpublish(self, published, &ignored);
-		return -1;
-	}
-	published_forget(self, published);
-	return -1;
+	return (struct publish_place){ .network_id = network->id, .network = network->name, .internal = network->internal, .host_ip = network->host_ip };
 }
 
 static int bridge_publish(void *driver, const struct gantry_call *call, const struct gantry_endpoint *endpoint, const struct gantry_port *ports,
 			  size_t port_count, size_t port_size, struct gantry_error *err)
 {
 	struct bridge *self = driver;
+	const struct published *forget = NULL;
+	int rc;
 	(void)call;
 	if (!id_valid(endpoint->id))
 		return gantry_fail(err, GANTRY_E_INVALID, "an endpoint's id must be 64 hexadecimal digits");
-	if (port_count > PORT_COUNT)
-		return gantry_fail(err, GANTRY_E_INVALID, "%zu ports are too many; at most %d can be published", port_count, PORT_COUNT);
 	pthread_mutex_lock(&self->lock);
 	const struct network *network = network_find(self, endpoint->network_id);
-	const struct published *before = published_find(self, endpoint->id);
-	struct published *published = NULL;
-	int rc = -1;
-	if (!network)
-		gantry_fail(err, GANTRY_E_NOT_FOUND, "endpoint %.12s: the driver knows no network %.12s", endpoint->id, endpoint->network_id);
-	else
-		published = published_read(self, network, endpoint, ports, port_size, NULL, port_count, err);
-	bool again = published && before && published_same(before, published);
-	if (again)
-		rc = nat_ensure(self, err);
-	else if (published && before)
-		gantry_fail(err, GANTRY_E_CONFLICT, "endpoint %.12s has other ports published already", endpoint->id);
-	else if (published)
-		rc = port_count ? publish(self, published, err) : 0;
-	bool kept = rc == 0 && !again && port_count;
+	if (network) {
+		struct publish_place place = place_of(network);
+		rc = publish_ports(&self->publishing, &place, endpoint, ports, port_count, port_size, &forget, err);
+	} else {
+		rc = gantry_fail(err, GANTRY_E_NOT_FOUND, "endpoint %.12s: the driver knows no network %.12s", endpoint->id, endpoint->network_id);
+	}
 	pthread_mutex_unlock(&self->lock);
-	if (kept && published_has_udp(published))
-		conntrack_forget(published);
-	if (!kept)
-		published_free(published);
+	conntrack_forget(forget);
 	return rc;
 }
 
 /* ---- reconcile ---- */
 
-/* The indices of all ports, those of one endpoint together: of endpoint i from starts[i] on, up to starts[i + 1]. */
-static int group_ports(const uint32_t *port_owner, size_t port_count, size_t endpoint_count, uint32_t **picks, uint32_t **starts)
+static bool find_place(void *driver, const struct gantry_endpoint *endpoint, struct publish_place *place)
 {
-	*starts = calloc(endpoint_count + 2, sizeof **starts);
-	*picks = calloc(port_count + 1, sizeof **picks);
-	if (!*starts || !*picks)
-		return -1;
-	uint32_t *ends = *starts + 1;
-	for (size_t i = 0; i < port_count; i++) {
-		if (port_owner[i] < endpoint_count)
-			ends[port_owner[i] + 1]++;
-	}
-	for (size_t i = 1; i <= endpoint_count; i++)
-		ends[i] += ends[i - 1];
-	/* ends[i] is where endpoint i begins; it moves on to where it ends, which is where i + 1 begins: then starts[] is right. */
-	for (size_t i = 0; i < port_count; i++) {
-		if (port_owner[i] < endpoint_count)
-			(*picks)[ends[port_owner[i]]++] = (uint32_t)i;
-	}
-	return 0;
-}
-
-/* What cannot be is a warning: the other endpoints' ports are to work. */
-static void restore_ports(struct bridge *self, const struct gantry_endpoint *endpoint, const struct gantry_port *ports, size_t size, const uint32_t *picks,
-			  size_t count)
-{
-	struct gantry_error why = { .size = sizeof why };
-	const struct network *network = id_valid(endpoint->id) ? network_find(self, endpoint->network_id) : NULL;
-	struct published *before = published_find(self, endpoint->id);
-	struct published *published = network ? published_read(self, network, endpoint, ports, size, picks, count, &why) : NULL;
-	if (before && published && published_same(before, published)) {
-		before->told = true;
-		published_free(published);
-		return;
-	}
-	if (before) {
-		published_forget(self, before);
-		published_free(before);
-	}
-	if (published && published_hold(self, published, true, &why) == 0 && published_insert(self, published, &why) == 0) {
-		published->told = true;
-		if (published_relay(self, published, &why) < 0)
-			LOG_WARN(self, "endpoint %.12s: %s", endpoint->id, why.message);
-		return;
-	}
-	LOG_WARN(self, "ports of endpoint %.12s are not published: %s", endpoint->id, network ? why.message : "its network is not known");
-	published_free(published);
-}
-
-struct untold {
-	struct published *list[64];
-	unsigned count;
-};
-
-static void note_untold(struct published *published, void *arg)
-{
-	struct untold *untold = arg;
-	if (!published->told && untold->count < sizeof untold->list / sizeof untold->list[0])
-		untold->list[untold->count++] = published;
-}
-
-static void clear_told(struct published *published, void *arg)
-{
-	(void)arg;
-	published->told = false;
-}
-
-/* A tree cannot be changed while it is walked. */
-static void drop_untold(struct bridge *self)
-{
-	struct untold untold;
-	do {
-		untold.count = 0;
-		published_each(self, note_untold, &untold);
-		for (unsigned i = 0; i < untold.count; i++) {
-			published_forget(self, untold.list[i]);
-			published_free(untold.list[i]);
-		}
-	} while (untold.count);
+	const struct network *network = network_find(driver, endpoint->network_id);
+	if (network)
+		*place = place_of(network);
+	return network != NULL;
 }
 
 static void restore_bridges(struct bridge *self)
@@ -383,27 +279,14 @@ static int bridge_reconcile(void *driver, const struct gantry_call *call, const 
 			    struct gantry_error *err)
 {
 	struct bridge *self = driver;
-	uint32_t *picks = NULL, *starts = NULL;
-	if (group_ports(port_owner, port_count, endpoint_count, &picks, &starts) < 0) {
-		free(picks);
-		free(starts);
-		return gantry_fail(err, GANTRY_E_INTERNAL, "out of memory");
-	}
 	pthread_mutex_lock(&self->lock);
 	restore_bridges(self);
-	published_each(self, clear_told, NULL);
-	for (size_t i = 0; i < endpoint_count; i++) {
-		const char *item = (const char *)endpoints + i * endpoint_size;
-		if (starts[i + 1] > starts[i])
-			restore_ports(self, (const struct gantry_endpoint *)(const void *)item, ports, port_size, picks + starts[i], starts[i + 1] - starts[i]);
-	}
-	drop_untold(self);
-	int rc = nat_rebuild(self, err);
+	int rc = published_restore(&self->publishing, endpoints, endpoint_count, endpoint_size, ports, port_owner, port_count, port_size, find_place, err);
+	if (rc == 0)
+		rc = nat_rebuild(self, err);
 	if (rc == 0)
 		rc = sweep_links(self, call, endpoints, endpoint_count, endpoint_size, err);
 	pthread_mutex_unlock(&self->lock);
-	free(picks);
-	free(starts);
 	return rc;
 }
 

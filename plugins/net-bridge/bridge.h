@@ -3,13 +3,11 @@
  *
  * bridge.c      descriptor and ops
  * network.c     records of networks, and the options they are made with
- * published.c   records of published ports, and the sockets that hold them
  * link.c        bridges
  * sweep.c       links that nothing known owns
  * nat.c         the nftables tables
- * conntrack.c   UDP flows that a changed port must not keep
  *
- * Containers' links, messages to the kernel, and what carries connections from IPv6 to containers without it, are ../common/'s.
+ * Containers' links, messages to the kernel, and the records of published ports with the sockets that hold them, are ../common/'s.
  *
  * Nothing is kept on disk: the engine tells all networks, endpoints and ports when it starts, and what the kernel has is found by name.
  *
@@ -26,11 +24,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "common/relay.h"
+#include "common/published.h"
 #include "common/veth.h"
 
 #define MAX_SUBNETS 16
-#define PORT_COUNT 65536                /* by_port's lists */
 #define CHAIN_COUNT 8                   /* of each nftables table */
 #define HOST_END_PREFIX "gtv"
 #define BRIDGE_PREFIX "gtb"
@@ -53,46 +50,15 @@ struct network {
 	unsigned subnet_count;
 };
 
-/* A published port. */
-struct port {
-	struct port *next;              /* another one with the same number */
-	int family;
-	int proto;
-	struct address host;            /* of `family` */
-	bool any;                       /* host is 0.0.0.0 or :: */
-	bool natted;                    /* the kernel carries it */
-	bool relayed;                   /* what comes to its socket is carried by the relay: from ::1, or to a container without IPv6 */
-	bool off;                       /* another endpoint has it, or nothing can carry it: kept out of the tables */
-	uint16_t host_port, container_port;
-	int fd;                         /* the socket that holds it, or -1 */
-	struct relay_port *relay;
-};
-
-struct port_list {
-	struct port *first;
-};
-
-/* The published ports of one endpoint. */
-struct published {
-	char endpoint_id[ID_LEN + 1];
-	char network_id[ID_LEN + 1];
-	struct address ipv4, ipv6;      /* the container's */
-	bool told;                      /* of the reconcile() in progress */
-	unsigned count;
-	struct port ports[];
-};
-
 struct bridge {
 	const struct gantry_host *host;
 	bool ipv6;                      /* the kernel has it */
 	uint32_t mtu;                   /* defaults, from the INI file */
 	bool icc, masquerade, ip_forward;
-	struct relay *relay;            /* NULL: not wanted */
 
 	pthread_mutex_t lock;           /* guards what follows */
 	struct network *networks;
-	void *published;                /* tsearch tree of struct published by endpoint id */
-	struct port_list *by_port;      /* PORT_COUNT lists */
+	struct publishing publishing;
 	struct nft_ctx *nft;
 	struct nl_sock *nfnl;
 	bool built;                     /* the nftables tables are ours of this life */
@@ -123,27 +89,6 @@ int bridge_remove(const struct network *network, struct gantry_error *err);
 int sweep_links(struct bridge *self, const struct gantry_call *call, const struct gantry_endpoint *endpoints, size_t count, size_t size,
 		struct gantry_error *err);
 
-/* ---- published.c ---- */
-/* Checks and copies; holds nothing yet. NULL with err. `size` is that of one of the ports; `picks`, where not NULL, are the indices of the `count` ports
- * that are meant. */
-struct published *published_read(const struct bridge *self, const struct network *network, const struct gantry_endpoint *endpoint,
-				 const struct gantry_port *ports, size_t size, const uint32_t *picks, size_t count, struct gantry_error *err);
-bool published_same(const struct published *a, const struct published *b);
-struct published *published_find(struct bridge *self, const char *endpoint_id);
-/* Takes all ports, or none. `lenient`: a port that another program has is not held, one of another endpoint's, or that nothing carries, is off; all with a
- * warning. */
-int published_hold(struct bridge *self, struct published *published, bool lenient, struct gantry_error *err);
-/* published_hold() first. */
-int published_insert(struct bridge *self, struct published *published, struct gantry_error *err);
-bool published_has_udp(const struct published *published);
-/* Once all else is there: the relay takes what the kernel does not carry. -1 leaves none relayed. */
-int published_relay(struct bridge *self, struct published *published, struct gantry_error *err);
-/* Out of the records; what it held is free again, but its sockets and memory are there until published_free(). */
-void published_forget(struct bridge *self, struct published *published);
-void published_free(struct published *published);
-void published_each(struct bridge *self, void (*fn)(struct published *published, void *arg), void *arg);
-void published_free_all(struct bridge *self);
-
 /* ---- nat.c ---- */
 int nat_open(struct bridge *self, struct gantry_error *err);
 void nat_close(struct bridge *self);
@@ -156,7 +101,3 @@ int nat_add_network(struct bridge *self, const struct network *network, struct g
 int nat_remove_network(struct bridge *self, const struct network *network, struct gantry_error *err);
 int nat_publish(struct bridge *self, const struct published *published, struct gantry_error *err);
 int nat_unpublish(struct bridge *self, const struct published *published, struct gantry_error *err);
-
-/* ---- conntrack.c ---- */
-/* Forgets UDP flows to the ports, which went elsewhere before. What fails is of no consequence for new flows. */
-void conntrack_forget(const struct published *published);

@@ -24,10 +24,10 @@
 
 struct family {
 	int af;
-	const char *name, *address;
+	const char *name;
 };
 
-static const struct family FAMILIES[] = { { AF_INET, "ip", "ipv4_addr" }, { AF_INET6, "ip6", "ipv6_addr" } };
+static const struct family FAMILIES[] = { { AF_INET, "ip" }, { AF_INET6, "ip6" } };
 static const char *const CHAINS[CHAIN_COUNT] = { "guard", "published", "prerouting", "output", "postrouting", "from_container", "to_container", "forward" };
 
 static unsigned family_count(const struct bridge *self)
@@ -171,24 +171,12 @@ static void write_rules(FILE *out, const struct family *family)
 {
 	bool v4 = family->af == AF_INET;
 	fprintf(out, "table %s gantry\ndelete table %s gantry\ntable %s gantry {\n", family->name, family->name, family->name);
-	fprintf(out, "map ports_on { type %s . inet_proto . inet_service : %s . inet_service; }\n", family->address, family->address);
-	fprintf(out, "map ports_any { type inet_proto . inet_service : %s . inet_service; }\n", family->address);
 	fputs("set bridges { type ifname; }\n"
 	      "set internal { type ifname; }\n"
 	      "set nat_out { type ifname; }\n"
 	      "map neighbours { type ifname . ifname : verdict; }\n"
 	      "map into { type ifname : verdict; }\n", out);
-	fputs("chain guard { type filter hook prerouting priority raw; policy accept;\n", out);
-	fputs(v4 ? "iifname @bridges ip daddr 127.0.0.0/8 drop\niifname @bridges ip saddr 127.0.0.0/8 drop\n" : "", out);
-	fprintf(out, "}\nchain published {\n"
-		     "dnat %s to %s daddr . meta l4proto . th dport map @ports_on\n"
-		     "dnat %s to meta l4proto . th dport map @ports_any\n}\n", family->name, family->name, family->name);
-	/* From outside nobody gets to a port that is published on 127.0.0.1, whatever address his packet bears. */
-	fprintf(out, "chain prerouting { type nat hook prerouting priority dstnat; policy accept;\n%s"
-		     "fib daddr type local jump published\n}\n", v4 ? "ip daddr 127.0.0.0/8 return\n" : "");
-	/* The kernel sends nothing on from ::1: the relay does, from the socket that holds the port. */
-	fprintf(out, "chain output { type nat hook output priority -100; policy accept;\n%s"
-		     "fib daddr type local jump published\n}\n", v4 ? "" : "ip6 daddr ::1 return\n");
+	published_write_chains(out, family->af);
 	fputs("chain postrouting { type nat hook postrouting priority srcnat; policy accept;\n", out);
 	fputs(v4 ? "ip saddr 127.0.0.0/8 oifname @bridges masquerade\n" : "", out);
 	fputs("ct status dnat oifname vmap @into\n"
@@ -242,37 +230,6 @@ static void write_network_gone(FILE *out, const struct family *family, const str
 	fprintf(out, "delete chain %s gantry into_%.12s\n", name, network->id);
 }
 
-static void write_port(FILE *out, const struct family *family, const struct published *published, const struct port *port, bool add)
-{
-	const struct address *inside = family->af == AF_INET ? &published->ipv4 : &published->ipv6;
-	if (port->any)
-		fprintf(out, "%d . %u", port->proto, port->host_port);
-	else
-		fprintf(out, "%s . %d . %u", port->host.text, port->proto, port->host_port);
-	if (add)
-		fprintf(out, " : %s . %u", inside->text, port->container_port);
-}
-
-/* One command for each map that has any. */
-static void write_ports(FILE *out, const struct family *family, const struct published *published, bool add)
-{
-	for (int any = 0; any < 2; any++) {
-		unsigned count = 0;
-		for (unsigned i = 0; i < published->count; i++) {
-			const struct port *port = &published->ports[i];
-			if (port->off || !port->natted || port->family != family->af || port->any != any)
-				continue;
-			if (count++ == 0)
-				fprintf(out, "%s element %s gantry %s { ", add ? "add" : "delete", family->name, any ? "ports_any" : "ports_on");
-			else
-				fputs(", ", out);
-			write_port(out, family, published, port, add);
-		}
-		if (count)
-			fputs(" }\n", out);
-	}
-}
-
 /* ---- whole ---- */
 
 struct port_writer {
@@ -284,7 +241,7 @@ static void write_each(struct published *published, void *arg)
 {
 	struct port_writer *writer = arg;
 	for (unsigned f = 0; f < family_count(writer->self); f++)
-		write_ports(writer->out, &FAMILIES[f], published, true);
+		published_write(writer->out, FAMILIES[f].af, "gantry", published, true);
 }
 
 int nat_rebuild(struct bridge *self, struct gantry_error *err)
@@ -298,7 +255,7 @@ int nat_rebuild(struct bridge *self, struct gantry_error *err)
 			write_network(text.file, &FAMILIES[f], network);
 	}
 	struct port_writer writer = { self, text.file };
-	published_each(self, write_each, &writer);
+	published_each(&self->publishing, write_each, &writer);
 	/* Should it fail, the next change tries again. */
 	self->built = false;
 	if (text_run(self, &text, err) < 0 || read_generation(self, &self->generation, err) < 0)
@@ -355,7 +312,7 @@ static int change_ports(struct bridge *self, const struct published *published, 
 	if (text_open(&text, err) < 0)
 		return -1;
 	for (unsigned f = 0; f < family_count(self); f++)
-		write_ports(text.file, &FAMILIES[f], published, add);
+		published_write(text.file, FAMILIES[f].af, "gantry", published, add);
 	return change(self, &text, err);
 }
 

@@ -140,6 +140,9 @@ static int set_sysctls(const struct overlay *self, const struct network *network
 		return -1;
 	if (self->settings.ip_forward && !network->internal && network->ipv6 && set_sysctl(network, "all", "ipv6", "forwarding", "1", err) < 0)
 		return -1;
+	/* A port that is published on 127.0.0.1 is reached from there. */
+	if (!network->internal && network->ipv4 && set_sysctl(network, bridge, "ipv4", "route_localnet", "1", err) < 0)
+		return -1;
 	if (!kernel_has_ipv6())
 		return network->ipv6 ? gantry_fail(err, GANTRY_E_UNSUPPORTED, "network %s: this kernel has no IPv6", network->name) : 0;
 	if (set_sysctl(network, bridge, "ipv6", "disable_ipv6", off, err) < 0 || set_sysctl(network, vxlan, "ipv6", "disable_ipv6", off, err) < 0)

@@ -254,7 +254,8 @@ static int prepare(struct overlay *self, const struct gantry_call *call, struct 
 	if (network)
 		rc = links_ensure(self, network, err);
 	if (network && rc == 0) {
-		*veth = (struct veth){ .host = self->host, .bridge = network->bridge, .mtu = network->link_mtu, .end = admission->interface };
+		*veth = (struct veth){ .host = self->host, .bridge = network->bridge, .mtu = network->link_mtu, .end = admission->interface,
+				       .hairpin = published_find(&self->publishing, admission->endpoint->id) != NULL };
 		veth_name(HOST_END_PREFIX, admission->endpoint->id, veth->host_end);
 	}
 	pthread_mutex_unlock(&self->lock);
@@ -339,15 +340,14 @@ int overlay_leave(void *driver, const struct gantry_call *call, const char *netw
 {
 	struct overlay *self = driver;
 	char host_end[IFNAMSIZ];
-	(void)call;
-	(void)network_id;
 	if (!id_valid(endpoint_id))
 		return gantry_fail(err, GANTRY_E_INVALID, "an endpoint's id must be 64 hexadecimal digits");
 	if (!self->etcd)
 		return 0;
 	veth_name(HOST_END_PREFIX, endpoint_id, host_end);
 	forget(self, endpoint_id);
-	return netns_fd < 0 ? veth_vanish(&self->later, host_end, err) : veth_leave(host_end, err);
+	int rc = netns_fd < 0 ? veth_vanish(&self->later, host_end, err) : veth_leave(host_end, err);
+	return overlay_unpublish(driver, call, network_id, endpoint_id, err) < 0 ? -1 : rc;
 }
 
 int overlay_rename(void *driver, const struct gantry_call *call, const char *network_id, const char *endpoint_id, const char *const *names,
@@ -418,10 +418,6 @@ int overlay_reconcile(void *driver, const struct gantry_call *call, const struct
 	const char *item = (const char *)endpoints;
 	struct gantry_error why = { .size = sizeof why };
 	(void)call;
-	(void)ports;
-	(void)port_owner;
-	(void)port_count;
-	(void)port_size;
 	if (!self->etcd)
 		return 0;
 	pthread_mutex_lock(&self->lock);
@@ -433,6 +429,8 @@ int overlay_reconcile(void *driver, const struct gantry_call *call, const struct
 	}
 	self->told = true;
 	int rc = links_sweep(self, err);
+	if (ports_restore(self, endpoints, endpoint_count, endpoint_size, ports, port_owner, port_count, port_size, &why) < 0)
+		log_line(self->host, GANTRY_WARN, "published ports: %s", why.message);
 	for (struct network *network = self->networks; network && self->known; network = network->next) {
 		if (network_has_locals(self, network->id) && links_ensure(self, network, &why) < 0)
 			log_line(self->host, GANTRY_WARN, "network %s: %s", network->name, why.message);

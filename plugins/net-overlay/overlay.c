@@ -133,6 +133,7 @@ static int open_etcd(struct overlay *self, struct gantry_error *err)
 static void release_all(struct overlay *self)
 {
 	etcd_close(self->etcd);
+	publishing_close(&self->publishing);
 	nat_close(self);
 	table_free(self);
 	if (self->news >= 0)
@@ -154,7 +155,7 @@ static int start(struct overlay *self, struct gantry_error *err)
 	self->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (self->news < 0 || self->wake < 0)
 		return gantry_fail_errno(err, GANTRY_E_INTERNAL, errno, "make an eventfd");
-	if (open_etcd(self, err) < 0 || later_open(&self->later, self->host, veth_look, err) < 0)
+	if (ports_open(self, err) < 0 || open_etcd(self, err) < 0 || later_open(&self->later, self->host, veth_look, err) < 0)
 		return -1;
 	if (agent_start(self, err) == 0)
 		return 0;
@@ -201,6 +202,8 @@ static const struct gantry_network_ops ops = {
 	.network_remove = overlay_network_remove,
 	.endpoint_join = overlay_join,
 	.endpoint_leave = overlay_leave,
+	.publish = overlay_publish,
+	.unpublish = overlay_unpublish,
 	.reconcile = overlay_reconcile,
 	.watch = overlay_watch,
 	.global_networks = overlay_global_networks,
@@ -224,12 +227,14 @@ static const struct gantry_key keys[] = {
 	KEY(GANTRY_KEY_INT, "mtu", "0", "MTU of networks whose options name none; 0: the underlay's, less 50 (70 where that is IPv6)", .max = 65535),
 	KEY(GANTRY_KEY_INT, "lease_ttl", "30", "seconds after which a host that is not heard of is gone", .min = 3, .max = 3600),
 	KEY(GANTRY_KEY_INT, "timeout", "5", "seconds after which a change is given up where etcd does not answer", .min = 1, .max = 25),
+	KEY(GANTRY_KEY_INT, "relay_connections", "1024",
+	    "connections at a time from IPv6 to published ports of containers without it; 0: these are published on IPv4 alone", .max = 65536),
 	KEY(GANTRY_KEY_BOOL, "ip_forward", "yes", "set the kernel's net.ipv4.ip_forward, and net.ipv6.conf.all.forwarding for networks with IPv6"),
 };
 
 static const struct gantry_driver drivers[] = {
 	{ .size = sizeof(struct gantry_driver), .kind = GANTRY_NETWORK, .name = "overlay",
-	  .capabilities = GANTRY_NET_GLOBAL | GANTRY_NET_OWN_IPAM | GANTRY_NET_INTERNAL, .ops = &ops },
+	  .capabilities = GANTRY_NET_GLOBAL | GANTRY_NET_OWN_IPAM | GANTRY_NET_INTERNAL | GANTRY_NET_PUBLISH | GANTRY_NET_RELAY, .ops = &ops },
 };
 
 GANTRY_PLUGIN_EXPORT = {

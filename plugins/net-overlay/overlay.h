@@ -13,6 +13,7 @@
  *   dataplane.c    a network's bridge and VXLAN link
  *   neighbours.c   who is behind which host: forwarding and neighbour entries of the VXLAN link
  *   nat.c          the nftables tables "gantry-overlay"
+ *   ports.c        ops of published ports; their records, sockets and relay are ../common/'s
  *   underlay.c     this host's address for the tunnels
  *   etcd.h         etcd's JSON gateway; curl.h libcurl
  *
@@ -35,6 +36,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "common/published.h"
 #include "common/veth.h"
 #include "etcd.h"
 
@@ -133,6 +135,7 @@ struct overlay {
 	char trouble[512];              /* why etcd cannot be used just now; empty: it can */
 	bool stop;
 	void *nft;                      /* struct nft_ctx, once it is needed */
+	struct publishing publishing;
 
 	pthread_t keeper, watcher;
 	pthread_cond_t kick;            /* the keeper has something to do */
@@ -268,7 +271,19 @@ int neighbours_sync(struct overlay *self, const struct network *network, struct 
 int nat_rebuild(struct overlay *self, struct gantry_error *err);
 /* The same where somebody removed them. */
 int nat_ensure(struct overlay *self, struct gantry_error *err);
+/* With the ports in the records already, or no more: one transaction, or nat_rebuild() where the tables are not as they should be. */
+int nat_publish(struct overlay *self, const struct published *published, struct gantry_error *err);
+int nat_unpublish(struct overlay *self, const struct published *published, struct gantry_error *err);
 void nat_close(struct overlay *self);
+
+/* ---- ports.c ---- */
+int ports_open(struct overlay *self, struct gantry_error *err);
+int overlay_publish(void *driver, const struct gantry_call *call, const struct gantry_endpoint *endpoint, const struct gantry_port *ports, size_t port_count,
+		    size_t port_size, struct gantry_error *err);
+int overlay_unpublish(void *driver, const struct gantry_call *call, const char *network_id, const char *endpoint_id, struct gantry_error *err);
+/* A reconcile's ports; with the lock held. */
+int ports_restore(struct overlay *self, const struct gantry_endpoint *endpoints, size_t endpoint_count, size_t endpoint_size, const struct gantry_port *ports,
+		  const uint32_t *port_owner, size_t port_count, size_t port_size, struct gantry_error *err);
 
 /* ---- underlay.c ---- */
 /* The address that `underlay` means, and the MTU of its interface (may be NULL). */

@@ -437,9 +437,7 @@ def test_the_way_out_and_internal(make_cluster):
     # networks are apart, also through the gateway
     assert not pings(a, "out", ip)
     assert "MASQUERADE" not in a.nft() and "masquerade" in a.nft()
-    published = a.docker("run", "--rm", "--network", "ovl", "-p", "8080:80", IMAGE, "true", check=False)
-    assert published.code != 0 and "network driver overlay cannot publish ports" in published.err
-    # a second leg on a bridge publishes
+    # a second leg on a bridge publishes, where it has the default route
     a.docker("network", "create", "front")
     a.gantry("run", "-d", "--name", "web", "--network", "name=ovl", "--network", "name=front,gw-priority=1", "-p", "8080:80", IMAGE,
              "sh", "-c", "echo hello >/index.html; exec httpd -f -p 80 -h /")

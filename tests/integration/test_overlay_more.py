@@ -1,4 +1,4 @@
-"""Networks that span hosts, with many containers. What there is comes from test_overlay.py."""
+"""Networks that span hosts, with many containers; and ports that are published there. What there is comes from test_overlay.py."""
 
 import base64
 import json
@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from harness import run, wait_until
-from test_overlay import ETCD, create, keys_of, make_cluster, networks, pings, resolves, sleeper  # noqa: F401
+from harness import IMAGE, run, wait_until
+from test_overlay import ETCD, FABRIC_HOST, address, create, keys_of, make_cluster, networks, pings, resolves, sleeper  # noqa: F401
 
 pytestmark = pytest.mark.skipif(ETCD is None, reason="etcd is not installed (scripts/install-dependencies --tests)")
 
@@ -103,3 +103,77 @@ def test_a_thousand_containers_of_other_hosts(make_cluster):  # noqa: F811
     assert all((added, removed) == (0, 0) for _, added, removed in syncs(a)[before:])
     change(cluster, delete(net, range(MANY + 5)))
     wait_until(lambda: entries(a) == (0, 0, 0), 20, "no entries")
+
+
+HTTPD = ["sh", "-c", "mkdir /www; echo served > /www/index.html; exec httpd -f -p 80 -h /www"]
+
+
+def fetch(netns, url):
+    return run("nsenter", f"--net={netns}", "curl", "-s", "-m", "2", url).out
+
+
+def inside(host, name):
+    return f"/proc/{host.inspect(name)['State']['Pid']}/ns/net"
+
+
+def test_ports_are_published_where_the_container_runs(make_cluster):  # noqa: F811
+    cluster = make_cluster(hosts=2)
+    a, b = cluster.hosts
+    outside = "/run/netns/" + cluster.members[0].netns  # neither host, but on their wire
+    ns_a, ns_b = ("/run/netns/" + host.name for host in cluster.hosts)
+    create(cluster, "ovl", "--subnet", "10.91.0.0/24")
+    create(cluster, "inner", "--subnet", "10.92.0.0/24", "--internal")
+    sleeper(a, "c1")
+    sleeper(b, "c2")
+    sleeper(b, "shut", network="inner")
+    b.docker("run", "-d", "--name", "web", "--network", "ovl", "-p", "8080:80", "-p", "127.0.0.1:8081:80", "-p", "80", IMAGE, *HTTPD)
+    web = address(b, "web")
+    assert {"80/tcp -> 0.0.0.0:8080", "80/tcp -> [::]:8080", "80/tcp -> 127.0.0.1:8081"} < set(b.docker("port", "web").out.splitlines())
+    picked = b.inspect("web")["NetworkSettings"]["Ports"]["80/tcp"][-1]["HostPort"]
+    from_b = f"http://{FABRIC_HOST}.12"
+
+    def served():
+        for netns, url in ((outside, f"{from_b}:8080"), (ns_a, f"{from_b}:8080"), (ns_b, f"{from_b}:8080"), (ns_b, "http://127.0.0.1:8080"),
+                           (ns_b, "http://[::1]:8080"), (ns_b, "http://127.0.0.1:8081"), (outside, f"{from_b}:{picked}"), (ns_b, "http://10.91.0.1:8080"),
+                           (inside(a, "c1"), f"{from_b}:8080"), (inside(b, "c2"), f"{from_b}:8080"), (inside(b, "web"), f"{from_b}:8080"),
+                           (inside(b, "c2"), f"http://{web}")):
+            wait_until(lambda: fetch(netns, url) == "served\n", 5, f"an answer from {url} to {netns}")
+        for netns, url in ((outside, f"http://{FABRIC_HOST}.11:8080"), (outside, f"{from_b}:8081"), (inside(b, "c2"), "http://10.91.0.1:8081"),
+                           (inside(b, "shut"), f"http://{web}"), (inside(b, "shut"), "http://10.92.0.1:8080")):
+            assert fetch(netns, url) == "", (netns, url)
+        assert f"{web}:80" not in fetch(outside, f"http://{web}")
+    served()
+    # one port, whichever driver has it first
+    b.docker("network", "create", "front")
+    for network in ("front", "ovl"):
+        taken = b.docker("run", "--rm", "--network", network, "-p", "8080:80", IMAGE, "true", check=False)
+        assert taken.code == 125 and "8080" in taken.err and ("already" in taken.err), taken
+    # a daemon that dies, and one whose etcd is away when it comes back; somebody who flushes the rules
+    b.kill9()
+    assert fetch(outside, f"{from_b}:8080") == "served\n"
+    cluster.members[0].kill()
+    b.start()
+    assert fetch(outside, f"{from_b}:8080") == "served\n" and fetch(ns_b, "http://[::1]:8080") == "served\n"
+    cluster.members[0].start()
+    wait_until(lambda: b.docker("run", "--rm", "--network", "ovl", IMAGE, "true", check=False).code == 0, 20, "etcd known again")
+    served()
+    b.command("nft", "flush", "ruleset")
+    assert fetch(outside, f"{from_b}:8080") == ""
+    b.docker("run", "--rm", "--network", "ovl", IMAGE, "true")
+    served()
+    b.command("nft", "flush", "ruleset")
+    b.docker("run", "-d", "--name", "second", "--network", "ovl", "-p", "8090:80", IMAGE, *HTTPD)
+    wait_until(lambda: fetch(outside, f"{from_b}:8090") == "served\n", 5, "the second one's port")
+    served()
+    b.docker("rm", "-f", "second")
+    # the rules go with the container; the client's address is what it is
+    b.docker("rm", "-f", "web")
+    assert "8080" not in b.nft() and fetch(outside, f"{from_b}:8080") == ""
+    b.docker("run", "-d", "--name", "c3", "--network", "ovl", "-p", "9000:9000", IMAGE, "nc", "-ll", "-p", "9000", "-e", "sh", "-c", "netstat -tn | grep 9000")
+    told = wait_until(lambda: run("nsenter", f"--net={outside}", "timeout", "3", "bash", "-c", f"cat < /dev/tcp/{FABRIC_HOST}.12/9000").out, what="an answer")
+    assert f"{FABRIC_HOST}.21" in told
+    # internal networks publish nothing, and say so
+    assert "discarded" in b.docker("run", "--rm", "--network", "inner", "-p", "8095:80", IMAGE, "true").err.lower()
+    for host in cluster.hosts:
+        host.remove_everything()
+    wait_until(lambda: not any("gantry-overlay" in host.nft() for host in cluster.hosts), 10, "no rules")

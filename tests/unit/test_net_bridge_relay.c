@@ -333,7 +333,7 @@ static void it_can_be_off(void **state)
 	assert_fails(publish_two(driver, &web, "tcp 0.0.0.0 8080 80", "tcp :: 8080 80", &err), err, GT_UNSUPPORTED,
 		     "driver bridge: port 8080/tcp cannot be published on ::: the container "
 		     "has no IPv6 address, and relaying is off "
-		     "([plugin.net-bridge] relay_connections)");
+		     "(key relay_connections)");
 	assert_lacks(shell_in(NULL, "nft list ruleset"), "8080");
 	/* one that was published when it was on does without, and keeps its others */
 	struct gantry_port ports[] = { port_of("tcp :: 8080 80"), port_of("tcp 0.0.0.0 8080 80") };

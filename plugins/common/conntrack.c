@@ -1,11 +1,13 @@
 /*
  * conntrack.c - UDP flows and changed ports.
  *
- * The kernel looks into the tables of nat.c at the first packet of a flow. A client that goes on sending datagrams keeps a flow alive that began before
+ * The kernel looks into a driver's tables at the first packet of a flow. A client that goes on sending datagrams keeps a flow alive that began before
  * its port was published, or that leads to a container that is gone; so these are forgotten, and the client's next packet is looked at anew. TCP needs none of
  * it: a connection that ended is not continued.
  */
-#include "bridge.h"
+#include "common/published.h"
+
+#include "common/netlink.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -127,6 +129,8 @@ static int ignore_answer(void *arg, struct nlmsghdr *answer)
 void conntrack_forget(const struct published *published)
 {
 	struct gantry_error ignored = { .size = sizeof ignored };
+	if (!published || !published_has_udp(published))
+		return;
 	struct forget *forget = calloc(1, sizeof *forget);
 	struct nl_sock *sock = forget ? netlink_open(NETLINK_NETFILTER, &ignored) : NULL;
 	if (sock && getifaddrs(&forget->host) == 0) {
