@@ -101,6 +101,7 @@ $(BUILD)/libexec/gantry-fs: $(call objects,core/fshelper/main.c) $(call archive,
 PLUGINS := $(filter-out common,$(sort $(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/*.c)))))
 LIBS_net-bridge := -lnl-route-3 -lnl-3 -lnftables
 LIBS_net-macvlan := -lnl-route-3 -lnl-3
+LIBS_storage-btrfs := -lbtrfsutil
 LIBS_net-overlay := -lnl-route-3 -lnl-3 -lnftables -ljansson -ldl
 PLUGIN_FILES := $(PLUGINS:%=$(BUILD)/plugins/%.so)
 PLUGIN_CPPFLAGS = $(filter-out -Icore,$(CPPFLAGS)) -Iplugins -I/usr/include/libnl3
@@ -142,7 +143,7 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/t
 UNIT_HELPERS := $(call objects,$(filter-out $(wildcard tests/unit/test_*.c),$(wildcard tests/unit/*.c)))
 $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_HELPERS) $(ARCHIVES)
 	$(link) -Wl,--gc-sections -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
-		$(DAEMON_LIBS) -lsmartcols -lhttp_parser -lcap -lcrypto -lcmocka
+		$(DAEMON_LIBS) -lsmartcols -lhttp_parser -lcap -lcrypto -lbtrfsutil -lcmocka
 # Pure functions of drivers, by themselves.
 OVERLAY_PURE := $(addprefix $(BUILD)/pic/plugins/net-overlay/,etcd_data.o record.o pick.o table.o)
 $(BUILD)/tests/test_overlay_records $(BUILD)/fuzz/overlay: $(OVERLAY_PURE) $(PLUGIN_COMMON)

@@ -227,8 +227,9 @@ const struct command commands[] = {
 	{ .path = "plugin ls", .aliases = "plugin list", .usage = "[OPTIONS]", .summary = "List plugins",
 	  .flags = flags_network_ls, .run = command_plugin_ls },
 	{ .path = "plugin check", .usage = "FILE.so [KEY=VALUE...]", .summary = "Try every rule of the plugin ABI on a driver",
-	  .details = "Needs no daemon: the driver is loaded as the daemon loads it, in namespaces and a directory of the check's own. KEY=VALUE are lines of its\n"
-		     "INI section. The report is TAP; the exit status is 0 where every rule is kept, 1 where not, 2 where the plugin cannot be loaded.",
+	  .details = "Needs no daemon: the driver is loaded as the daemon loads it, in namespaces and a directory of the check's own, below $TMPDIR\n"
+		     "(/var/tmp), whose file system matters to storage drivers. KEY=VALUE are lines of its INI section. The report is TAP; the exit status is\n"
+		     "0 where every rule is kept, 1 where not, 2 where the plugin cannot be loaded.",
 	  .min = 1, .max = ANY_NUMBER, .run = command_plugin_check },
 	{ .path = "plugin inspect", .usage = "[OPTIONS] PLUGIN [PLUGIN...]",
 	  .summary = "Display detailed information on one or more plugins", .flags = flags_one_inspect, .min = 1,

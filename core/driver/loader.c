@@ -239,8 +239,10 @@ static void open_driver(struct gt_driver *driver, const struct gt_config *config
 		driver_error(driver, "open", &why, &err);
 	}
 	driver->failure = gt_xstrdup(err.message);
-	gt_warn("a driver could not be opened", "kind", driver_kind_name((int)driver->kind), "driver", driver->name, "plugin",
-		driver->plugin->path, "error", err.message);
+	/* A storage driver that is not the one in use wants another file system, as a rule: nobody misses it. */
+	bool idle = driver->kind == GANTRY_STORAGE && strcmp(driver->name, config->storage_driver) != 0;
+	gt_log_kv(idle ? GT_DEBUG : GT_WARN, "a driver could not be opened", "kind", driver_kind_name((int)driver->kind), "driver", driver->name, "plugin",
+		  driver->plugin->path, "error", err.message, NULL);
 }
 
 int gt_drivers_load(const struct gt_config *config, gt_driver_event event, void *event_arg, struct gt_drivers **out, struct gt_error *err)

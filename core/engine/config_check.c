@@ -146,8 +146,6 @@ static int check_unsupported(const struct gt_host_config *host, struct gt_error 
 		return gt_fail(err, GT_INVALID, "IOMaximumIOps and IOMaximumBandwidth are options of Windows containers: use BlkioDeviceReadIOps and its like");
 	if (host->kernel_memory || host->kernel_memory_tcp)
 		return gt_fail(err, GT_UNSUPPORTED, "KernelMemory and KernelMemoryTCP are not supported: kernels account for it within Memory");
-	if (json_object_size(host->storage_opt))
-		return gt_fail(err, GT_UNSUPPORTED, "StorageOpt is not supported: the storage driver has no quotas");
 	if (host->runtime && host->runtime[0] && strcmp(host->runtime, "gantry") && strcmp(host->runtime, "runc"))
 		return gt_fail(err, GT_INVALID, "unknown or invalid runtime name: %.64s", host->runtime);
 	if (host->cgroup && host->cgroup[0])

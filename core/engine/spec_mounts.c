@@ -42,7 +42,10 @@ static int add_root(const struct spec_context *context, json_t *mounts, struct g
 		return gt_context(err, "the root file system of container %s", ctr->id);
 	if (context->remap && !(mount->flags & GANTRY_MOUNT_IDMAP))
 		return gt_fail(err, GT_UNSUPPORTED, "user namespaces (userns_remap) need a storage driver whose layers can be id-mapped");
-	json_array_append_new(mounts, gt_mount_to_oci(mount, "/"));
+	json_t *root = gt_mount_to_oci(mount, "/");
+	if (context->remap && strcmp(mount->type, "bind") == 0) /* of any other the annotation idmap-root speaks */
+		json_array_append_new(json_object_get(root, "options"), json_string("idmap"));
+	json_array_append_new(mounts, root);
 	return 0;
 }
 

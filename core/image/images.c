@@ -522,6 +522,8 @@ int gt_image_layer_create(struct gt_images *images, const char *container_id, co
 	pthread_mutex_unlock(&images->lock);
 	if (!image)
 		return gt_fail(err, GT_NOT_FOUND, "No such image: %s", image_id);
+	if (json_object_size(storage_opt) && !(gt_driver_capabilities(images->storage) & GANTRY_STORAGE_QUOTA))
+		return gt_fail(err, GT_UNSUPPORTED, "StorageOpt is not supported: the storage driver %s has no quotas", gt_driver_name(images->storage));
 	return gt_layer_prepare(images->storage, GANTRY_LAYER_WRITABLE, container_id, parent[0] ? parent : NULL, storage_opt, err);
 }
 

@@ -265,11 +265,13 @@ static int run_in_child(struct kit *kit, char *const settings[])
 int main(int argc, char *argv[])
 {
 	struct kit kit = { 0 };
-	char work[] = "/var/tmp/gantry-check-XXXXXX";
+	const char *tmp = getenv("TMPDIR");
+	AUTO_FREE char *work = gt_xasprintf("%s/gantry-check-XXXXXX", tmp && tmp[0] == '/' ? tmp : "/var/tmp");
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc < 2 || argv[1][0] == '-') {
 		fprintf(stderr, "usage: gantry-plugin-check FILE.so [KEY=VALUE...]\n"
-				"Tries every rule of <gantry/plugin.h> on the drivers of a plugin; KEY=VALUE are lines of its INI section.\n");
+				"Tries every rule of <gantry/plugin.h> on the drivers of a plugin; KEY=VALUE are lines of its INI section.\n"
+				"It works in a directory of its own below $TMPDIR (/var/tmp), whose file system a storage driver has to do with.\n");
 		return 2;
 	}
 	AUTO_FREE char *file = realpath(argv[1], NULL);

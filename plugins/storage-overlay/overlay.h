@@ -4,7 +4,7 @@
  * overlay.c   descriptor and ops
  * layers.c    the table of layers, and what it is rebuilt from when the driver is opened
  * describe.c  mount descriptions
- * diff.c      what a layer changes; names.c: sorted directory listings
+ * diff.c      what a layer changes
  * usage.c     bytes and inodes of a layer
  * trash.c     removal
  * probe.c     is this file system fit for overlay?
@@ -30,6 +30,8 @@
 #include <sys/stat.h>
 
 #include <gantry/plugin.h>
+
+#include "common/names.h"
 
 #define ID_MAX 128
 #define LINK_LEN 13
@@ -90,18 +92,9 @@ void about_text(const char *link, const char *parent, int kind, char text[ABOUT_
 /* ---- describe.c ---- */
 int describe_mount(struct overlay *self, const char *id, bool read_only, struct gantry_mount *mount, struct gantry_error *err);
 
-/* ---- diff.c, names.c ---- */
+/* ---- diff.c ---- */
 int diff_layer(struct overlay *self, const struct gantry_call *call, const char *id, gantry_visit_change visit, void *arg,
 	       struct gantry_error *err);
-
-struct names {
-	char **items;
-	size_t count, room;
-};
-/* Adds the names in a directory (not taken over). Returns -1 with errno. */
-int names_read(struct names *names, int dirfd);
-void names_sort(struct names *names);           /* and drops doubles */
-void names_free(struct names *names);
 
 /* ---- usage.c ---- */
 int layer_usage(struct overlay *self, const struct gantry_call *call, const char *id, struct gantry_usage *usage, struct gantry_error *err);

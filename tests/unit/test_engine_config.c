@@ -181,7 +181,6 @@ static void wishes_that_cannot_be_are_refused_with_dockers_words(void **state)
 		{ HOST("\"CpuCount\":1"), "CpuCount" },
 		{ HOST("\"KernelMemory\":1"), "KernelMemory" },
 		{ HOST("\"DeviceRequests\":[{\"Count\":-1}]"), "could not select device driver" },
-		{ HOST("\"StorageOpt\":{\"size\":\"1g\"}"), "StorageOpt" },
 		{ HOST("\"Runtime\":\"kata\""), "unknown or invalid runtime name: kata" },
 		{ HOST("\"Cgroup\":\"container:x\""), "HostConfig.Cgroup" },
 		{ HOST("\"VolumeDriver\":\"../x\""), "VolumeDriver" },

@@ -1,7 +1,4 @@
-/*
- * names.c - directory listings in memory, sorted: changes come out in one order, whatever the file system's.
- */
-#include "overlay.h"
+#include "common/names.h"
 
 #include <dirent.h>
 #include <errno.h>
