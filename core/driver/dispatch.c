@@ -208,6 +208,11 @@ int gt_net_members(struct gt_driver *driver, const char *network_id, gantry_visi
 	return NET(driver, members, network_id, visit, arg);
 }
 
+int gt_net_peers(struct gt_driver *driver, const char *network_id, gantry_visit_peer visit, void *arg, struct gt_error *err)
+{
+	return NET(driver, peers, network_id, visit, arg);
+}
+
 int gt_net_rename(struct gt_driver *driver, const char *network_id, const char *endpoint_id, const char *const *names, size_t name_count,
 		  struct gt_error *err)
 {

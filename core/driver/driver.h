@@ -70,6 +70,8 @@ int gt_net_reconcile(struct gt_driver *driver, const struct gantry_endpoint *end
 int gt_net_watch(struct gt_driver *driver, int *fd, struct gt_error *err);
 int gt_net_global(struct gt_driver *driver, gantry_visit_network visit, void *arg, struct gt_error *err);
 int gt_net_members(struct gt_driver *driver, const char *network_id, gantry_visit_member visit, void *arg, struct gt_error *err);
+/* ABI 1.2. */
+int gt_net_peers(struct gt_driver *driver, const char *network_id, gantry_visit_peer visit, void *arg, struct gt_error *err);
 int gt_net_rename(struct gt_driver *driver, const char *network_id, const char *endpoint_id, const char *const *names, size_t name_count,
 		  struct gt_error *err);
 

@@ -6,6 +6,8 @@
 
 #include "engine/network.h"
 
+#define MAX_PEERS 4096
+
 json_t *network_pools_to_json(const struct network *network)
 {
 	json_t *configs = json_array();
@@ -49,16 +51,37 @@ json_t *network_describe(struct gt_engine *engine, const struct network *network
 			 containers ? users_to_json(engine, network) : json_object(), "Options", network->options, "Labels", network->labels);
 }
 
-json_t *gt_network_inspect(struct gt_engine *engine, const char *ref, const char *scope, struct gt_error *err)
+static int take_peer(void *arg, const char *name, const char *address)
+{
+	json_array_append_new(arg, json_pack("{s:s s:s}", "Name", name, "IP", address));
+	return json_array_size(arg) >= MAX_PEERS;
+}
+
+static json_t *describe(struct gt_engine *engine, const char *ref, const char *scope, struct gt_driver **global, struct gt_error *err)
 {
 	struct gt_networks *networks = engine->networks;
 	LOCKED(&networks->lock);
 	const struct network *network = network_find(networks, ref, err);
 	if (!network)
 		return NULL;
+	*global = network_has(network, GANTRY_NET_GLOBAL) ? network->driver : NULL;
 	if (scope && scope[0] && strcmp(scope, network_has(network, GANTRY_NET_GLOBAL) ? "global" : "local"))
 		return gt_fail_null(err, GT_NOT_FOUND, "network %.255s not found in scope %.32s", ref, scope);
 	return network_describe(engine, network, true);
+}
+
+/* A driver that cannot tell its peers, as an older one, has none. */
+json_t *gt_network_inspect(struct gt_engine *engine, const char *ref, const char *scope, struct gt_error *err)
+{
+	struct gt_driver *global = NULL;
+	struct gt_error ignored = { 0 };
+	json_t *described = describe(engine, ref, scope, &global, err);
+	if (!described || !global)
+		return described;
+	AUTO_JSON json_t *peers = json_array();
+	(void)gt_net_peers(global, json_string_value(json_object_get(described, "Id")), take_peer, peers, &ignored);
+	json_object_set(described, "Peers", peers);
+	return described;
 }
 
 /* ---- list ---- */

@@ -360,3 +360,51 @@ int overlay_members(void *driver, const struct gantry_call *call, const char *ne
 	pthread_mutex_unlock(&self->lock);
 	return 0;
 }
+
+struct peers {
+	const struct member **items;
+	size_t count;
+};
+
+static void note_member(struct member *member, void *arg)
+{
+	struct peers *peers = arg;
+	peers->items[peers->count++] = member;
+}
+
+static int by_vtep(const void *a, const void *b)
+{
+	const struct address *left = &(*(const struct member *const *)a)->vtep, *right = &(*(const struct member *const *)b)->vtep;
+	return left->family != right->family ? left->family - right->family : memcmp(left->bytes, right->bytes, sizeof left->bytes);
+}
+
+/* Hosts of members, each once. */
+int overlay_peers(void *driver, const struct gantry_call *call, const char *network_id, gantry_visit_peer visit, void *arg, struct gantry_error *err)
+{
+	struct overlay *self = driver;
+	struct peers peers = { 0 };
+	int rc = 0;
+	(void)call;
+	if (!self->etcd)
+		return 0;
+	pthread_mutex_lock(&self->lock);
+	const struct network *network = network_find(self, network_id);
+	if (network && network->member_count) {
+		peers.items = calloc(network->member_count, sizeof *peers.items);
+		if (peers.items)
+			each_member(network, note_member, &peers);
+		else
+			rc = gantry_fail(err, GANTRY_E_INTERNAL, "out of memory");
+	}
+	if (peers.count)
+		qsort(peers.items, peers.count, sizeof *peers.items, by_vtep);
+	for (size_t i = 0; i < peers.count; i++) {
+		if (i > 0 && by_vtep(&peers.items[i - 1], &peers.items[i]) == 0)
+			continue;
+		if (visit(arg, peers.items[i]->host, peers.items[i]->vtep.text) != 0)
+			break;
+	}
+	pthread_mutex_unlock(&self->lock);
+	free(peers.items);
+	return rc;
+}

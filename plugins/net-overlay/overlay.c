@@ -209,6 +209,7 @@ static const struct gantry_network_ops ops = {
 	.global_networks = overlay_global_networks,
 	.members = overlay_members,
 	.endpoint_rename = overlay_rename,
+	.peers = overlay_peers,
 };
 
 #define KEY(type_, name_, default_, doc_, ...) \

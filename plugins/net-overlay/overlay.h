@@ -245,6 +245,7 @@ int overlay_network_remove(void *driver, const struct gantry_call *call, const c
 int overlay_watch(void *driver, const struct gantry_call *call, int *fd, struct gantry_error *err);
 int overlay_global_networks(void *driver, const struct gantry_call *call, gantry_visit_network visit, void *arg, struct gantry_error *err);
 int overlay_members(void *driver, const struct gantry_call *call, const char *network_id, gantry_visit_member visit, void *arg, struct gantry_error *err);
+int overlay_peers(void *driver, const struct gantry_call *call, const char *network_id, gantry_visit_peer visit, void *arg, struct gantry_error *err);
 int overlay_join(void *driver, const struct gantry_call *call, struct gantry_endpoint *endpoint, int netns_fd, struct gantry_error *err);
 int overlay_leave(void *driver, const struct gantry_call *call, const char *network_id, const char *endpoint_id, int netns_fd, struct gantry_error *err);
 int overlay_rename(void *driver, const struct gantry_call *call, const char *network_id, const char *endpoint_id, const char *const *names,

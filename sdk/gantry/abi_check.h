@@ -155,7 +155,7 @@ GANTRY_ABI_OFFSET(struct gantry_port, host_ip, 8);
 GANTRY_ABI_OFFSET(struct gantry_port, host_port, 72);
 GANTRY_ABI_OFFSET(struct gantry_port, container_port, 74);
 
-GANTRY_ABI_SIZE(struct gantry_network_ops, 112);
+GANTRY_ABI_SIZE(struct gantry_network_ops, 120);
 GANTRY_ABI_OFFSET(struct gantry_network_ops, open, 8);
 GANTRY_ABI_OFFSET(struct gantry_network_ops, close, 16);
 GANTRY_ABI_OFFSET(struct gantry_network_ops, network_create, 24);
@@ -169,6 +169,7 @@ GANTRY_ABI_OFFSET(struct gantry_network_ops, watch, GANTRY_ABI_1_0_SIZE_NETWORK_
 GANTRY_ABI_OFFSET(struct gantry_network_ops, global_networks, 88);
 GANTRY_ABI_OFFSET(struct gantry_network_ops, members, 96);
 GANTRY_ABI_OFFSET(struct gantry_network_ops, endpoint_rename, 104);
+GANTRY_ABI_OFFSET(struct gantry_network_ops, peers, 112);
 
 GANTRY_ABI_SIZE(struct gantry_volume_info, 4112);
 GANTRY_ABI_OFFSET(struct gantry_volume_info, created_ns, 8);

@@ -39,7 +39,7 @@ extern "C" {
 #endif
 
 #define GANTRY_ABI_MAJOR 1
-#define GANTRY_ABI_MINOR 1
+#define GANTRY_ABI_MINOR 2
 #define GANTRY_PLUGIN_SYMBOL "gantry_plugin_v1"
 
 /* ---- errors ------------------------------------------------------------------------- */
@@ -251,7 +251,7 @@ typedef int (*gantry_visit)(void *arg, const char *name);
 #define GANTRY_NET_HOST_NS   (1ull << 3)        /* containers use the host's network namespace: no endpoint */
 #define GANTRY_NET_NONE      (1ull << 4)        /* a namespace with loopback alone */
 #define GANTRY_NET_INTERNAL  (1ull << 5)        /* understands internal networks */
-#define GANTRY_NET_RELAY     (1ull << 6)        /* publishes on IPv6 addresses of the host too where the container has IPv4 alone. publish() may answer
+#define GANTRY_NET_RELAY     (1ull << 6)        /* since 1.2: publishes on IPv6 addresses of the host too where the container has IPv4 alone. publish() may answer
 						 * GANTRY_E_UNSUPPORTED all the same; where nobody named the address, the engine does without */
 
 #define GANTRY_ADDR_MAX 64      /* "fd00:....:1/64" */
@@ -334,6 +334,8 @@ struct gantry_member {
 /* What they point to is valid during the call. Return non-zero to stop. */
 typedef int (*gantry_visit_network)(void *arg, const struct gantry_global_network *network);
 typedef int (*gantry_visit_member)(void *arg, const struct gantry_member *member);
+/* Since 1.2: a host's name, for people, and the address that the others reach it at. */
+typedef int (*gantry_visit_peer)(void *arg, const char *name, const char *address);
 
 /* A published port. The engine has expanded ranges and picked ephemeral ports (and re-picks on
  * GANTRY_E_CONFLICT where the user named none). */
@@ -399,6 +401,10 @@ struct gantry_network_ops {
 	/* A joined endpoint has other names now. */
 	int (*endpoint_rename)(void *driver, const struct gantry_call *call, const char *network_id, const char *endpoint_id,
 			       const char *const *names, size_t name_count, struct gantry_error *err);
+
+	/* Since 1.2, for GANTRY_NET_GLOBAL: the hosts that have endpoints in a network, this one among them where it does. As members(). */
+	int (*peers)(void *driver, const struct gantry_call *call, const char *network_id, gantry_visit_peer visit, void *arg,
+		     struct gantry_error *err);
 };
 
 /* ---- volume drivers --------------------------------------------------------------------------- */

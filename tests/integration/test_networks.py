@@ -258,6 +258,66 @@ def test_networks_are_apart_and_internal_ones_closed(daemon, outside):
     assert daemon.docker("run", "--rm", "--network", "closed", IMAGE, "ping", "-c1", "-W2", "10.231.0.1", check=False).code != 0
 
 
+HTTPD6 = ["sh", "-c", "mkdir /www; echo served > /www/index.html; httpd -f -p [::]:80 -h /www"]
+
+
+def inside(daemon, name, url):
+    """What a container gets from a URL; busybox's wget knows no IPv6 addresses in brackets."""
+    return run("nsenter", f"--net=/proc/{daemon.inspect(name)['State']['Pid']}/ns/net", "curl", "-s", "-m", "2", url).out
+
+
+def dual_stack(daemon, name, number, *options):
+    daemon.docker("network", "create", "--ipv6", "--subnet", f"10.{number}.0.0/24", "--subnet", f"fd00:{number}::/64", *options, name)
+
+
+def test_neighbours_without_icc(daemon):
+    """Neither family leads from one to the other: directly, over a published port, or over the gateway; out, and in from the host, they do."""
+    dual_stack(daemon, "shut", 88, "-o", "com.docker.network.bridge.enable_icc=false")
+    dual_stack(daemon, "other", 89)
+    daemon.docker("run", "-d", "--name", "web", "--network", "shut", "-p", "8080:80", IMAGE, *HTTPD6)
+    daemon.docker("run", "-d", "--name", "neighbour", "--network", "shut", IMAGE, "sleep", "1000")
+    daemon.docker("run", "-d", "--name", "stranger", "--network", "other", IMAGE, "sleep", "1000")
+    settings = daemon.inspect("web")["NetworkSettings"]["Networks"]["shut"]
+    for url in ("127.0.0.1:8080", "[::1]:8080", settings["IPAddress"], f"[{settings['GlobalIPv6Address']}]"):
+        assert fetched(daemon, f"http://{url}/") == "served\n", url
+    for url in (settings["IPAddress"], f"[{settings['GlobalIPv6Address']}]", "10.88.0.1:8080", "[fd00:88::1]:8080"):
+        assert inside(daemon, "neighbour", f"http://{url}/") == "", url
+    for url in ("10.89.0.1:8080", "[fd00:89::1]:8080"):
+        assert wait_until(lambda: inside(daemon, "stranger", f"http://{url}/"), 10, f"an answer from {url}") == "served\n"
+
+
+def test_a_container_reaches_its_own_port_and_its_neighbours(daemon):
+    """Through the host's address, whose rules lead back to where the packet came from."""
+    dual_stack(daemon, "six", 88)
+    daemon.docker("run", "-d", "--name", "web", "--network", "six", "-p", "8080:80", IMAGE, *HTTPD6)
+    daemon.docker("run", "-d", "--name", "neighbour", "--network", "six", IMAGE, "sleep", "1000")
+    for name in ("web", "neighbour"):
+        for url in ("10.88.0.1:8080", "[fd00:88::1]:8080"):
+            assert wait_until(lambda: inside(daemon, name, f"http://{url}/"), 10, f"an answer from {url} to {name}") == "served\n"
+
+
+def test_flushed_rules_come_back(daemon):
+    """Somebody's `nft flush ruleset`: the next container, or the daemon's start, brings all back, in both families."""
+    dual_stack(daemon, "six", 88)
+    daemon.docker("network", "create", "--internal", "closed")
+    daemon.docker("run", "-d", "--name", "web", "--network", "six", "-p", "8080:80", IMAGE, *HTTPD6)
+    daemon.docker("run", "-d", "--name", "stranger", IMAGE, "sleep", "1000")
+    urls = ("http://127.0.0.1:8080/", "http://10.88.0.1:8080/", "http://[fd00:88::1]:8080/")
+    for url in urls:
+        assert fetched(daemon, url) == "served\n"
+    whole = sorted(daemon.nft().replace(",", "").split())  # networks and elements come in any order
+    address = daemon.inspect("web")["NetworkSettings"]["Networks"]["six"]["IPAddress"]
+    for repair in (lambda: daemon.docker("run", "--rm", IMAGE, "true"), lambda: daemon.docker("run", "--rm", "-p", "8090:80", IMAGE, "true"),
+                   lambda: daemon.docker("run", "--rm", "--network", "none", IMAGE, "true") and daemon.restart(crash=True)):
+        daemon.command("nft", "flush", "ruleset")
+        assert daemon.nft() == "" and fetch(daemon, urls[1]).out == ""
+        repair()
+        assert sorted(daemon.nft().replace(",", "").split()) == whole
+        for url in urls:
+            assert fetched(daemon, url) == "served\n"
+        assert inside(daemon, "stranger", f"http://{address}/") == ""
+
+
 def test_only_our_own_table_is_touched(daemon):
     daemon.command("nft", "add table ip foreign; add chain ip foreign c { type filter hook input priority 0; }; add rule ip foreign c counter")
     before = daemon.command("nft", "list", "table", "ip", "foreign").out

@@ -218,9 +218,17 @@ def test_two_hosts(make_cluster):
     wait_until(lambda: resolves(b, "c2", "c1") == [ip1], 5, "c1 known to c2")
     info = json.loads(b.docker("network", "inspect", "ovl").out)[0]
     assert info["Scope"] == "global" and info["Driver"] == "overlay" and info["Attachable"] and info["IPAM"]["Config"][0]["Subnet"] == "10.91.0.0/24"
+    # containers are those of the host that is asked; the hosts are told by all
+    for host, name in ((a, "c1"), (b, "c2")):
+        info = host.json("GET", "/networks/ovl?verbose=true")
+        assert [c["Name"] for c in info["Containers"].values()] == [name]
+        wait_until(lambda: [peer["IP"] for peer in host.json("GET", "/networks/ovl")["Peers"]] == [a.address, b.address], 5, "both hosts told")
+        assert all(peer["Name"] for peer in info["Peers"])
+    assert "Peers" not in a.json("GET", "/networks/bridge")
     refused = b.docker("network", "rm", "ovl", check=False)
     assert refused.code != 0 and "has active endpoints" in refused.err
     a.docker("rm", "-f", "c1")
+    wait_until(lambda: [peer["IP"] for peer in b.json("GET", "/networks/ovl")["Peers"]] == [b.address], 5, "one host told")
     refused = a.docker("network", "rm", "ovl", check=False)
     assert refused.code != 0 and "has active endpoints: container c2" in refused.err
     b.docker("rm", "-f", "c2")

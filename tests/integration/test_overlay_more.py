@@ -177,3 +177,30 @@ def test_ports_are_published_where_the_container_runs(make_cluster):  # noqa: F8
     for host in cluster.hosts:
         host.remove_everything()
     wait_until(lambda: not any("gantry-overlay" in host.nft() for host in cluster.hosts), 10, "no rules")
+
+
+def test_both_families_on_one_host(make_cluster):  # noqa: F811
+    """A container with IPv6 is published on it by the kernel, and rules that somebody flushed come back in both families."""
+    cluster = make_cluster(hosts=1)
+    a = cluster.hosts[0]
+    create(cluster, "ovl", "--subnet", "10.91.0.0/24", "--subnet", "fd00:91::/64", "--ipv6")
+    a.docker("run", "-d", "--name", "web", "--network", "ovl", "-p", "8080:80", IMAGE, "sh", "-c",
+             "mkdir /www; echo served > /www/index.html; exec httpd -f -p [::]:80 -h /www")
+    ns, own = "/run/netns/" + a.name, inside(a, "web")
+    urls = ("http://127.0.0.1:8080", "http://[::1]:8080", "http://10.91.0.1:8080", "http://[fd00:91::1]:8080")
+
+    def served():
+        for netns, url in [(ns, url) for url in urls] + [(own, url) for url in urls[2:]]:
+            wait_until(lambda: fetch(netns, url) == "served\n", 5, f"an answer from {url}")
+    served()
+
+    def rules():  # networks and elements come in any order
+        text = "".join(a.command("nft", "list", "table", family, "gantry-overlay", check=False).out for family in ("ip", "ip6"))
+        return sorted(text.replace(",", "").split())
+    whole = rules()
+    for repair in (lambda: a.docker("run", "--rm", "--network", "ovl", IMAGE, "true"), lambda: a.restart(crash=True)):
+        a.command("nft", "flush", "ruleset")
+        assert fetch(ns, urls[2]) == ""
+        repair()
+        wait_until(lambda: rules() == whole, 10, "the rules as they were")
+        served()

@@ -116,6 +116,7 @@ static void ops_that_came_later_may_be_missing(void **state)
 	assert_int_equal(fd, -1);
 	assert_fails(gt_net_global(driver, visit_nothing, NULL, &err), err, GT_UNSUPPORTED, "driver tester: it has no op global_networks");
 	assert_fails(gt_net_members(driver, "n", NULL, NULL, &err), err, GT_UNSUPPORTED, "driver tester: it has no op members");
+	assert_fails(gt_net_peers(driver, "n", NULL, NULL, &err), err, GT_UNSUPPORTED, "driver tester: it has no op peers");
 	assert_fails(gt_net_rename(driver, "n", "e", NULL, 0, &err), err, GT_UNSUPPORTED, "driver tester: it has no op endpoint_rename");
 }
 
