@@ -152,15 +152,15 @@ static int eval_method(struct run *run, const struct call *call, const struct va
 	struct value argument = { 0 };
 	if (term->fields.count != 1 || call->count + (piped ? 1 : 0) != 2)
 		return template_fail(run->err, term->at, "a field takes no arguments");
+	int done = 0;
 	if (piped)
 		argument = value_copy(piped);
-	else if (eval_term(run, &call->terms[1], &argument) < 0)
-		return -1;
-	*out = value_copy(&run->dot);
-	int done;
-	if (json_is_string(argument.json))
-		done = get_field(run, out, term->fields.items[0], json_string_value(argument.json), term->at);
 	else
+		done = eval_term(run, &call->terms[1], &argument);
+	*out = value_copy(&run->dot);
+	if (done == 0 && json_is_string(argument.json))
+		done = get_field(run, out, term->fields.items[0], json_string_value(argument.json), term->at);
+	else if (done == 0)
 		done = template_fail(run->err, term->at, "the argument of \"%s\" must be a string", term->fields.items[0]);
 	value_free(&argument);
 	return done;

@@ -214,12 +214,29 @@ static void rows_have_fields_labels_and_json(void **state)
 	}
 }
 
+static void mistakes_on_rows_leave_nothing(void **state)
+{
+	(void)state;
+	static const char *const texts[] = { "{{.Label .ID.x}}", "{{.Label (.ID | .Nothing)}}", "{{.Label 1}}", "{{.Label \"a\" \"b\"}}", "{{1 | .Label}}" };
+	struct template_root root = { .field = row_field, .whole = row_whole, .row = "x" };
+	for (size_t i = 0; i < GT_COUNT(texts); i++) {
+		AUTO_BUF struct gt_buf out = { 0 };
+		struct gt_error err = { 0 };
+		struct template *template = template_parse(texts[i], &err);
+		assert_non_null(template);
+		assert_int_equal(template_execute(template, &root, &out, &err), -1);
+		assert_string_not_equal(err.message, "");
+		template_free(template);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fields_and_values_print_as_in_go), cmocka_unit_test(blocks_choose_and_repeat),
 		cmocka_unit_test(functions_do_what_dockers_do),     cmocka_unit_test(mistakes_are_told_with_their_column),
 		cmocka_unit_test(deep_nesting_is_refused),          cmocka_unit_test(rows_have_fields_labels_and_json),
+		cmocka_unit_test(mistakes_on_rows_leave_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
