@@ -167,9 +167,8 @@ static void sweep_directory(struct gt_engine *engine, const char *dir, const cha
 		gt_warn("a leftover directory could not be removed", "path", path, "error", err.message);
 }
 
-static int sweep_state(void *arg, const char *id, json_t *document)
+static int sweep_state(void *arg, const char *id)
 {
-	(void)document;
 	struct gt_engine *engine = arg;
 	if (!known(engine, id))
 		gt_store_remove(engine->states, id, NULL);
@@ -216,5 +215,5 @@ int gt_reconcile(struct gt_engine *engine, struct gt_error *err)
 	each_id(bundles, sweep_bundle, engine);
 	each_id(directories, sweep_directory, engine);
 	sweep_layers(engine);
-	return gt_store_each(engine->states, sweep_state, engine, err);
+	return gt_store_each_id(engine->states, sweep_state, engine, err);
 }

@@ -397,10 +397,9 @@ static void drop_stray_manifest(struct gt_images *images, const char *name)
 		unlinkat(images->manifests, name, 0);
 }
 
-static int drop_stray_meta(void *arg, const char *hex, json_t *document)
+static int drop_stray_meta(void *arg, const char *hex)
 {
 	struct gt_images *images = arg;
-	(void)document;
 	if (!gt_map_get(&images->images, hex))
 		gt_store_remove(images->meta, hex, NULL);
 	return 0;
@@ -423,7 +422,7 @@ static int load_all(struct loading *loading, struct gt_error *err)
 		return -1;
 	tie_layers(loading);
 	if (each_file(images->configs, load_config, images, err) < 0 || load_refs(images, err) < 0 ||
-	    gt_store_each(images->meta, drop_stray_meta, images, err) < 0 ||
+	    gt_store_each_id(images->meta, drop_stray_meta, images, err) < 0 ||
 	    each_file(images->manifests, drop_stray_manifest, images, err) < 0)
 		return -1;
 	remove_strays(loading);

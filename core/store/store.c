@@ -201,8 +201,7 @@ static bool is_document(const char *name, size_t *id_len)
 	return true;
 }
 
-int gt_store_each(struct gt_collection *collection, int (*fn)(void *arg, const char *id, json_t *document), void *arg,
-		  struct gt_error *err)
+int gt_store_each_id(struct gt_collection *collection, int (*fn)(void *arg, const char *id), void *arg, struct gt_error *err)
 {
 	int fd = openat(collection->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -217,15 +216,34 @@ int gt_store_each(struct gt_collection *collection, int (*fn)(void *arg, const c
 		size_t id_len;
 		if (!is_document(entry->d_name, &id_len))
 			continue;
-		struct gt_error why = { 0 };
-		AUTO_JSON json_t *document = read_document(collection, entry->d_name, &why);
-		if (!document) {
-			quarantine(collection, entry->d_name, why.message);
-			continue;
-		}
 		AUTO_FREE char *id = gt_xstrndup(entry->d_name, id_len);
-		stop = fn(arg, id, document);
+		stop = fn(arg, id);
 	}
 	closedir(dir);
 	return stop < 0 ? -1 : 0;
+}
+
+struct reading {
+	struct gt_collection *collection;
+	int (*fn)(void *arg, const char *id, json_t *document);
+	void *arg;
+};
+
+static int read_one(void *arg, const char *id)
+{
+	struct reading *reading = arg;
+	struct gt_error why = { 0 };
+	AUTO_FREE char *name = gt_xasprintf("%s.json", id);
+	AUTO_JSON json_t *document = read_document(reading->collection, name, &why);
+	if (document)
+		return reading->fn(reading->arg, id, document);
+	quarantine(reading->collection, name, why.message);
+	return 0;
+}
+
+int gt_store_each(struct gt_collection *collection, int (*fn)(void *arg, const char *id, json_t *document), void *arg,
+		  struct gt_error *err)
+{
+	struct reading reading = { collection, fn, arg };
+	return gt_store_each_id(collection, read_one, &reading, err);
 }
