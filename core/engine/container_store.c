@@ -170,6 +170,21 @@ static int enter(struct gt_container *ctr, const char *name, struct gt_error *er
 	return gt_container_insert(ctr, other, err) < 0 || gt_container_save(ctr, err) < 0 ? -1 : 0;
 }
 
+/* What a container left is all that is left of it: nothing of it is swept while its document lies there for a person to mend. */
+static void spare(struct gt_engine *engine, const char *id, const char *why)
+{
+	gt_map_set(&engine->spared, id, engine);
+	gt_err("a container could not be loaded: what it left is not touched until its document is put right, or removed", "id", id, "error", why);
+}
+
+static int spare_aside(void *arg, const char *id)
+{
+	struct gt_engine *engine = arg;
+	if (gt_is_id(id) && !gt_map_get(&engine->containers, id) && !gt_map_get(&engine->spared, id))
+		spare(engine, id, "its document is in quarantine");
+	return 0;
+}
+
 static int load_one(void *arg, const char *id, json_t *document)
 {
 	struct gt_engine *engine = arg;
@@ -179,7 +194,7 @@ static int load_one(void *arg, const char *id, json_t *document)
 		return 0;
 	AUTO_CONTAINER struct gt_container *ctr = gt_container_new(engine, id);
 	if (read_definition(ctr, document, &name, &err) < 0 || load_state(ctr, document, &err) < 0 || enter(ctr, name, &err) < 0)
-		gt_err("a container could not be loaded; its document stays", "id", id, "error", err.message);
+		spare(engine, id, err.message);
 	else if (ctr->image_id && ctr->image_id[0] && gt_image_hold(engine->images, ctr->image_id, id, &err) < 0)
 		gt_warn("a container's image is gone", "id", id, "error", err.message);
 	return 0;
@@ -187,5 +202,7 @@ static int load_one(void *arg, const char *id, json_t *document)
 
 int gt_containers_load(struct gt_engine *engine, struct gt_error *err)
 {
-	return gt_store_each(engine->definitions, load_one, engine, err);
+	if (gt_store_each(engine->definitions, load_one, engine, err) < 0)
+		return -1;
+	return gt_store_each_aside(engine->definitions, spare_aside, engine, err);
 }

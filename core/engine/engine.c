@@ -21,6 +21,7 @@ static int read_engine_id(struct gt_engine *engine, struct gt_error *err)
 {
 	int root = gt_store_dirfd(engine->store);
 	AUTO_BUF struct gt_buf text = { 0 };
+	gt_store_check_file(engine->store, ID_FILE);
 	if (gt_read_file(root, ID_FILE, 256, &text, NULL) == 0 && text.len == GT_ID_LEN && gt_is_id(text.data)) {
 		engine->engine_id = gt_buf_take(&text);
 		return 0;
@@ -131,6 +132,7 @@ static void free_containers(struct gt_engine *engine)
 	}
 	free(engine->by_id);
 	gt_map_free(&engine->containers);
+	gt_map_free(&engine->spared);
 	gt_map_free(&engine->names);
 	gt_map_free(&engine->execs);
 }

@@ -73,6 +73,7 @@ struct gt_engine {
 
 	pthread_rwlock_t lock;                  /* guards the maps below */
 	struct gt_map containers;               /* id -> struct gt_container */
+	struct gt_map spared;                   /* ids of containers whose documents cannot be read; set while the daemon starts */
 	struct gt_map names;                    /* name -> struct gt_container */
 	struct gt_map execs;                    /* id -> struct gt_exec */
 	struct gt_container **by_id;            /* the same containers, sorted by id: for prefixes */

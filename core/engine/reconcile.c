@@ -133,12 +133,18 @@ static struct gt_container *known(struct gt_engine *engine, const char *id)
 	return ctr;
 }
 
+/* Of a container, known or not readable. */
+static bool owned(struct gt_engine *engine, const char *id)
+{
+	return known(engine, id) || gt_map_get(&engine->spared, id);
+}
+
 static void sweep_bundle(struct gt_engine *engine, const char *dir, const char *id)
 {
 	const struct gt_config *config = atomic_load(&engine->config);
 	struct gt_container *ctr = known(engine, id);
 	struct gt_error err = { 0 };
-	if (ctr && gt_container_is_running(ctr)) /* with a shim, or with one that has yet to answer */
+	if (ctr ? gt_container_is_running(ctr) : owned(engine, id)) /* with a shim, or with one that has yet to answer */
 		return;
 	AUTO_FREE char *bundle = gt_xasprintf("%s/%s", dir, id);
 	AUTO_FREE char *path = ctr ? gt_xstrdup(ctr->cgroup) : gt_xasprintf("%s/%s", config->cgroup_parent, id);
@@ -160,8 +166,7 @@ static void sweep_directory(struct gt_engine *engine, const char *dir, const cha
 {
 	struct gt_error err = { 0 };
 	AUTO_FREE char *path = gt_xasprintf("%s/%s", dir, id);
-	AUTO_FREE char *document = gt_xasprintf("%s/%s.json", dir, id);
-	if (known(engine, id) || access(document, F_OK) == 0)
+	if (owned(engine, id))
 		return;
 	if (gt_remove_tree(AT_FDCWD, path, &err) < 0)
 		gt_warn("a leftover directory could not be removed", "path", path, "error", err.message);
@@ -170,7 +175,7 @@ static void sweep_directory(struct gt_engine *engine, const char *dir, const cha
 static int sweep_state(void *arg, const char *id)
 {
 	struct gt_engine *engine = arg;
-	if (!known(engine, id))
+	if (!owned(engine, id))
 		gt_store_remove(engine->states, id, NULL);
 	return 0;
 }
@@ -191,7 +196,7 @@ static void sweep_layers(struct gt_engine *engine)
 		gt_warn("layers cannot be listed", "error", err.message);
 	for (size_t i = 0; i < layers.count; i++) {
 		bool sealed = true;
-		if (known(engine, layers.items[i]) || gt_layer_lookup(storage, layers.items[i], &sealed, NULL) < 0 || sealed)
+		if (owned(engine, layers.items[i]) || gt_layer_lookup(storage, layers.items[i], &sealed, NULL) < 0 || sealed)
 			continue;
 		if (gt_image_layer_remove(engine->images, layers.items[i], &err) < 0)
 			gt_warn("a leftover layer could not be removed", "layer", layers.items[i], "error", err.message);

@@ -1,8 +1,10 @@
 /*
  * remove.c - the end of a container.
  *
- * The stored state says "removing" first, so that a daemon killed on the way finishes at its next start; the documents go last.
+ * The stored state says "removing" first, so that a daemon killed on the way finishes at its next start; the documents go last. (A full
+ * disk: record().)
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
@@ -48,6 +50,18 @@ static int dismantle(struct gt_container *ctr, bool volumes, struct gt_error *er
 	return 0;
 }
 
+/* So that a removal that is cut short goes on at the next start. A full disk has no room for the word, and a removal is what gives room: the documents
+ * go first then, and what is left is swept as nobody's. */
+static int record(struct gt_container *ctr, struct gt_error *err)
+{
+	struct gt_error why = { 0 };
+	if (gt_container_save_state(ctr, &why) == 0)
+		return 0;
+	if (why.errnum == ENOSPC || why.errnum == EDQUOT)
+		return gt_container_forget(ctr, err);
+	return gt_fail(err, why.kind, "%s", why.message);
+}
+
 static int remove_settled(struct gt_container *ctr, bool volumes, struct gt_error *err)
 {
 	gt_restart_cancel(ctr);
@@ -58,7 +72,7 @@ static int remove_settled(struct gt_container *ctr, bool volumes, struct gt_erro
 	}
 	enum gt_status before = ctr->status;
 	mark(ctr, GT_REMOVING);
-	if (!ctr->config.host.auto_remove && gt_container_save_state(ctr, err) < 0) {
+	if (!ctr->config.host.auto_remove && record(ctr, err) < 0) {
 		mark(ctr, before);
 		return -1;
 	}

@@ -141,16 +141,28 @@ int gt_store_put(struct gt_collection *collection, const char *id, const json_t 
 	return 0;
 }
 
-/* Out of the way, with its bytes kept for a person to look at. */
-static void quarantine(struct gt_collection *collection, const char *name, const char *why)
+/* Out of the way, with its bytes kept for a person to look at: as quarantine/COLLECTION-TIME-NAME, a slash of the collection's name as a dot. */
+static void put_aside(struct gt_store *store, int dirfd, const char *collection, const char *name, const char *why)
 {
-	struct gt_store *store = collection->store;
-	AUTO_FREE char *kept = gt_xasprintf(QUARANTINE "/%lld-%s", (long long)gt_now(), name);
+	AUTO_FREE char *kept = gt_xasprintf(QUARANTINE "/%s-%lld-%s", collection, (long long)gt_now(), name);
+	for (char *p = kept + strlen(QUARANTINE "/"); (p = strchr(p, '/')) != NULL;)
+		*p = '.';
 	if (mkdirat(store->dirfd, QUARANTINE, 0700) < 0 && errno != EEXIST)
 		gt_warn("no quarantine directory can be made", "error", strerror(errno));
-	const char *moved = renameat(collection->dirfd, name, store->dirfd, kept) == 0 ? kept : strerror(errno);
-	gt_warn("a state document is unreadable and was put aside", "collection", collection->name, "file", name,
-		"reason", why, "moved_to", moved);
+	const char *moved = renameat(dirfd, name, store->dirfd, kept) == 0 ? kept : strerror(errno);
+	gt_warn("a state document is unreadable and was put aside", "collection", collection, "file", name, "reason", why, "moved_to", moved);
+}
+
+static void quarantine(struct gt_collection *collection, const char *name, const char *why)
+{
+	put_aside(collection->store, collection->dirfd, collection->name, name, why);
+}
+
+void gt_store_check_file(struct gt_store *store, const char *name)
+{
+	struct stat st;
+	if (fstatat(store->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode))
+		put_aside(store, store->dirfd, "root", name, "it is not a regular file");
 }
 
 static json_t *read_document(struct gt_collection *collection, const char *name, struct gt_error *err)
@@ -246,4 +258,32 @@ int gt_store_each(struct gt_collection *collection, int (*fn)(void *arg, const c
 {
 	struct reading reading = { collection, fn, arg };
 	return gt_store_each_id(collection, read_one, &reading, err);
+}
+
+int gt_store_each_aside(struct gt_collection *collection, int (*fn)(void *arg, const char *id), void *arg, struct gt_error *err)
+{
+	const struct gt_store *store = collection->store;
+	size_t prefix = strlen(collection->name);
+	int fd = openat(store->dirfd, QUARANTINE, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir) {
+		if (fd < 0 && errno == ENOENT)
+			return 0;
+		gt_fail_errno(err, errno, "read %s/" QUARANTINE, store->root);
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	int stop = 0;
+	for (struct dirent *entry; !stop && (entry = readdir(dir)) != NULL;) {
+		size_t len;
+		bool ours = strncmp(entry->d_name, collection->name, prefix) == 0 && entry->d_name[prefix] == '-';
+		const char *name = ours ? strchr(entry->d_name + prefix + 1, '-') : NULL;
+		if (!name || !is_document(name + 1, &len))
+			continue;
+		AUTO_FREE char *id = gt_xstrndup(name + 1, len);
+		stop = fn(arg, id);
+	}
+	closedir(dir);
+	return stop < 0 ? -1 : 0;
 }

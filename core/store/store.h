@@ -42,3 +42,7 @@ int gt_store_each(struct gt_collection *collection, int (*fn)(void *arg, const c
 		  struct gt_error *err);
 /* The same for the ids alone: nothing is read. */
 int gt_store_each_id(struct gt_collection *collection, int (*fn)(void *arg, const char *id), void *arg, struct gt_error *err);
+/* The ids of its documents that lie in quarantine; one may come several times. Of a collection without a slash in its name. */
+int gt_store_each_aside(struct gt_collection *collection, int (*fn)(void *arg, const char *id), void *arg, struct gt_error *err);
+/* For a file in the store's own directory: what is there by its name and is no regular file goes into quarantine, with a warning. */
+void gt_store_check_file(struct gt_store *store, const char *name);

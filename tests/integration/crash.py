@@ -25,10 +25,11 @@ def step(function):
     return function
 
 
-def build_library(directory):
-    path = os.path.join(directory, "crashpoint.so")
+def build_library(directory, name="crashpoint"):
+    """One of the libraries to preload into a daemon."""
+    path = os.path.join(directory, name + ".so")
     subprocess.run(["cc", "-D_GNU_SOURCE", "-O1", "-Wall", "-shared", "-fPIC", "-o", path,
-                    os.path.join(REPO, "tests", "data", "crash", "crashpoint.c")], check=True)
+                    os.path.join(REPO, "tests", "data", "crash", name + ".c")], check=True)
     return path
 
 

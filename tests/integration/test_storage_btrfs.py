@@ -6,11 +6,11 @@ import re
 import shutil
 import subprocess
 import tarfile
-import tempfile
 import time
 
 import pytest
 
+from disks import mounted
 from harness import BUILD, IMAGE, Daemon, wait_until
 
 SIZE = 1 << 30
@@ -18,25 +18,8 @@ SIZE = 1 << 30
 
 @pytest.fixture(scope="module")
 def disk(workdir):
-    """A mounted btrfs; unmounted whatever happens."""
-    if not shutil.which("mkfs.btrfs"):
-        pytest.skip("no mkfs.btrfs here (btrfs-progs)")
-    where = tempfile.mkdtemp(prefix="btrfs-", dir=workdir)
-    image, top = os.path.join(where, "disk"), os.path.join(where, "top")
-    with open(image, "wb") as f:
-        f.truncate(SIZE)
-    os.mkdir(top)
-    subprocess.run(["mkfs.btrfs", "-q", image], check=True, capture_output=True)
-    mounted = subprocess.run(["mount", "-o", "loop", image, top], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip("no btrfs or no loop device here: " + mounted.stderr.strip())
-    try:
+    with mounted(workdir, "btrfs", SIZE) as top:
         yield top
-    finally:
-        subprocess.run(["umount", top], check=False)
-        if os.path.ismount(top):
-            subprocess.run(["umount", "-l", top], check=True)
-        shutil.rmtree(where)
 
 
 def settings(**plugin):
