@@ -73,7 +73,7 @@ $(BUILD)/obj/core/engine/seccomp.o: core/engine/seccomp-default.json
 # libarchive is linked in: of the shared one's libraries (libxml2, ICU, libstdc++) nothing is needed, and they cost 2 MB of memory.
 ARCHIVE_LIBS := -Wl,-Bstatic -larchive -Wl,-Bdynamic -lz -lbz2 -llzma -lzstd
 DAEMON_LIBS := -lmicrohttpd -lwslay -lgnutls -lnettle -lcurl -lseccomp -linih -lisal -lnftnl -lmnl -lresolv -ljansson -Wl,-Bstatic -lyaml -Wl,-Bdynamic $(ARCHIVE_LIBS) -ldl -lpthread
-PROGRAMS := $(addprefix $(BUILD)/bin/,gantryd gantry) $(addprefix $(BUILD)/libexec/,gantry-shim gantry-init gantry-fs gantry-plugin-check gantry-plugin-host)
+PROGRAMS := $(addprefix $(BUILD)/bin/,gantryd gantry) $(addprefix $(BUILD)/libexec/,gantry-shim gantry-init gantry-fs gantry-plugin-check gantry-plugin-host gantry-stacks)
 link = @mkdir -p $(@D); echo "  LD      $@"; $(CC) $(ALL_CFLAGS) $(LDFLAGS)
 DAEMON_PARTS := $(call archive,api) $(call archive,engine) $(call archive,doctor) $(call archive,dns) $(call archive,build) $(call archive,image) \
 	$(call archive,driver) $(call archive,shimclient) $(call archive,runtime) $(call archive,store) \
@@ -94,6 +94,8 @@ $(BUILD)/libexec/gantry-plugin-check: $(call objects,$(call src_of,kit)) $(call 
 	$(link) -pie -Wl,--gc-sections -o $@ $^ -linih -ljansson -luuid -ldl -lpthread
 $(BUILD)/libexec/gantry-plugin-host: $(call objects,$(call src_of,plughost)) $(call archive,driver) $(call archive,base)
 	$(link) -pie -Wl,--gc-sections -o $@ $^ -lseccomp -lcap -ljansson -ldl -lpthread
+$(BUILD)/libexec/gantry-stacks: $(call objects,$(call src_of,stacks))
+	$(link) -pie -o $@ $^ -ldw
 $(BUILD)/libexec/gantry-fs: $(call objects,core/fshelper/main.c) $(call archive,fshelper) $(call archive,base)
 	$(link) -pie -o $@ $^ -Wl,--gc-sections $(ARCHIVE_LIBS) -lnettle -lcap -ljansson -lpthread
 
@@ -185,7 +187,7 @@ fuzz-run: $(FUZZ_PROGRAMS)
 	@scripts/fuzz $(FUZZ_PROGRAMS)
 
 # ---- lint ----
-LINT_SRC = $(foreach m,$(MODULES) shim fshelper init kit plughost daemon,$(call src_of,$(m))) $(CLI_SRC) $(wildcard plugins/*/*.c)
+LINT_SRC = $(foreach m,$(MODULES) shim fshelper init kit plughost stacks daemon,$(call src_of,$(m))) $(CLI_SRC) $(wildcard plugins/*/*.c)
 lint:
 	scripts/lint $(LINT_SRC)
 
@@ -196,7 +198,7 @@ install: all
 		$(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/gantry/conf.d
 	install -m 755 $(BUILD)/bin/gantryd $(BUILD)/bin/gantry $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(BUILD)/libexec/gantry-shim $(BUILD)/libexec/gantry-init $(BUILD)/libexec/gantry-fs \
-		$(BUILD)/libexec/gantry-plugin-check $(BUILD)/libexec/gantry-plugin-host $(DESTDIR)$(LIBEXEC)/
+		$(BUILD)/libexec/gantry-plugin-check $(BUILD)/libexec/gantry-plugin-host $(BUILD)/libexec/gantry-stacks $(DESTDIR)$(LIBEXEC)/
 	install -m 644 $(PLUGIN_FILES) $(DESTDIR)$(LIBEXEC)/plugins/
 	install -m 644 $(BUILD)/share/busybox.tar $(DESTDIR)$(SHARE)/
 	for file in $(TEMPLATES:sdk/%=%); do install -D -m 644 sdk/$$file $(DESTDIR)$(SHARE)/$$file || exit 1; done

@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include <jansson.h>
+
 #include "base/error.h"
 
 struct gt_engine;
@@ -15,6 +17,10 @@ struct gt_api;
 
 /* Listens on every entry of config->listen and answers from now on. Both outlive the api. */
 int gt_api_start(struct gt_engine *engine, const struct gt_config *config, struct gt_api **api, struct gt_error *err);
+
+/* Requests that are being served, for a debug dump: [{"Method","Uri","Thread","Seconds"}]; a stream or an attached session is one as long as it lasts.
+ * Thread safe. The caller's. */
+json_t *gt_api_requests(struct gt_api *api);
 
 /* Takes no more connections, ends streams, and waits for requests under way up to config->shutdown_timeout. Attached sessions
  * belong to their shims by then and go on (those over TLS end). Requests that are still not done would use the engine after its end: then

@@ -39,9 +39,10 @@ struct gt_api {
 	size_t daemon_count;
 	struct front *front;                    /* TLS; NULL where no listener wants it */
 	atomic_bool stopping;
-	pthread_mutex_t lock;                   /* guards `active` */
+	pthread_mutex_t lock;                   /* guards `active` and `under_way` */
 	pthread_cond_t calm;                    /* signalled as `active` falls to 0 while stopping */
 	unsigned active;                        /* requests begun and not completed */
+	struct request *under_way;              /* the same ones; under lock */
 	struct gt_counter requests[API_METHODS][API_CLASSES];
 	struct listener *metrics_listeners;     /* metrics.c */
 	size_t metrics_count;
@@ -54,6 +55,8 @@ struct request {
 	char *uri;                              /* as it came */
 	const char *method;                     /* MHD's */
 	bool http_1_1;
+	struct request *next, **slot;           /* of those under way; guarded by api->lock */
+	pid_t thread;
 	int64_t begun;                          /* monotonic ns; 0: the handler has not been called yet */
 	struct route_match match;
 	struct query query;

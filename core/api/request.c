@@ -10,6 +10,7 @@
  */
 #include <poll.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/internal.h"
 #include "base/clock.h"
@@ -48,10 +49,16 @@ void *request_uri(void *cls, const char *uri, struct MHD_Connection *connection)
 static int begin(struct request *request, struct gt_error *err)
 {
 	struct gt_api *api = request->api;
+	request->begun = gt_monotonic();
+	request->thread = gettid();
 	pthread_mutex_lock(&api->lock);
 	api->active++;
+	request->next = api->under_way;
+	request->slot = &api->under_way;
+	if (request->next)
+		request->next->slot = &request->next;
+	api->under_way = request;
 	pthread_mutex_unlock(&api->lock);
-	request->begun = gt_monotonic();
 	if (atomic_load(&api->stopping))
 		return gt_fail(err, GT_UNAVAILABLE, "the daemon is going down");
 	if (route_find(request->method, request->uri, &request->match, request->allow, err) < 0)
@@ -175,6 +182,27 @@ static void log_request(const struct request *request)
 		 request->failed ? request->error.message : NULL);
 }
 
+static void forget(struct gt_api *api, struct request *request)
+{
+	LOCKED(&api->lock);
+	*request->slot = request->next;
+	if (request->next)
+		request->next->slot = request->slot;
+}
+
+json_t *gt_api_requests(struct gt_api *api)
+{
+	int64_t now = gt_monotonic();
+	json_t *list = json_array();
+	LOCKED(&api->lock);
+	for (const struct request *request = api->under_way; request; request = request->next) {
+		AUTO_FREE char *uri = gt_xstrndup(request->uri, strnlen(request->uri, 512));
+		json_array_append_new(list, json_pack("{s:s s:s* s:i s:f}", "Method", request->method, "Uri", uri, "Thread", request->thread, "Seconds",
+						      (double)(now - request->begun) / (double)GT_SECOND));
+	}
+	return list;
+}
+
 void request_completed(void *cls, struct MHD_Connection *connection, void **slot, enum MHD_RequestTerminationCode why)
 {
 	struct gt_api *api = cls;
@@ -187,6 +215,7 @@ void request_completed(void *cls, struct MHD_Connection *connection, void **slot
 	if (request->begun) {
 		log_request(request);
 		metrics_count_request(request);
+		forget(api, request);
 	}
 	if (request->response)
 		MHD_destroy_response(request->response);

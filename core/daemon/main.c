@@ -1,7 +1,7 @@
 /*
  * main.c - gantryd: options, start-up order, signals, the way down.
  *
- * Start: configuration, lock (one daemon for each root), engine (drivers, images, networks, volumes, containers,
+ * Start: configuration, lock (one daemon for each root), the thread for SIGUSR1 (dump.c), engine (drivers, images, networks, volumes, containers,
  * reconcile), API, then restart policies. Down: API, engine; containers run on. The engine's threads
  * inherit a mask that leaves all signals to the main thread.
  */
@@ -25,6 +25,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "config/config.h"
+#include "daemon/dump.h"
 #include "daemon/notify.h"
 #include "doctor/doctor.h"
 #include "driver/driver.h"
@@ -41,6 +42,7 @@ struct daemon {
 	int lock_fd;
 	struct gt_engine *engine;
 	struct gt_api *api;
+	struct dump *dump;
 };
 
 static const char HELP[] =
@@ -149,7 +151,9 @@ static int run(struct daemon *daemon, struct gt_error *err)
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGHUP);
+	sigaddset(&signals, SIGUSR1); /* for the thread that writes dumps */
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	sigdelset(&signals, SIGUSR1);
 	signal(SIGPIPE, SIG_IGN);
 	tune_process();
 
@@ -157,10 +161,14 @@ static int run(struct daemon *daemon, struct gt_error *err)
 		return gt_fail(err, GT_DENIED, "gantryd needs root: it makes namespaces, mounts and cgroups");
 	if (lock_root(daemon, err) < 0)
 		return -1;
+	if (dump_start(daemon->config, &daemon->dump, err) < 0)
+		return -1;
 	if (gt_engine_open(daemon->config, &daemon->engine, err) < 0)
 		return gt_context(err, "start the engine");
+	dump_about(daemon->dump, daemon->engine, NULL);
 	if (gt_api_start(daemon->engine, daemon->config, &daemon->api, err) < 0)
 		return gt_context(err, "serve the API");
+	dump_about(daemon->dump, daemon->engine, daemon->api);
 	gt_engine_start_restarts(daemon->engine);
 	malloc_trim(0);
 	gt_info("gantryd is ready", "version", GANTRY_VERSION, "root", daemon->config->root);
@@ -171,8 +179,11 @@ static int run(struct daemon *daemon, struct gt_error *err)
 
 static void close_daemon(struct daemon *daemon)
 {
+	if (daemon->dump)
+		dump_about(daemon->dump, daemon->engine, NULL);
 	if (daemon->api)
 		gt_api_stop(daemon->api);
+	dump_stop(daemon->dump);
 	if (daemon->engine)
 		gt_engine_close(daemon->engine);
 	if (daemon->lock_fd >= 0)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/auto.h"
+#include "base/clock.h"
 #include "internal.h"
 #include "remote/remote.h"
 
@@ -77,6 +78,28 @@ json_t *gt_driver_names(struct gt_drivers *drivers, enum gantry_kind kind)
 	json_t *list = json_array();
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(list, json_string(names[i]));
+	return list;
+}
+
+json_t *gt_drivers_calls(struct gt_drivers *drivers)
+{
+	int64_t now = gt_monotonic();
+	json_t *list = json_array();
+	LOCKED(&drivers->noting);
+	for (const struct call_note *note = drivers->under_way; note; note = note->next)
+		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:i, s:f}", "Kind", driver_kind_name((int)note->driver->kind), "Driver",
+						      note->driver->name, "Op", note->op, "Thread", note->thread, "Seconds",
+						      (double)(now - note->began) / (double)GT_SECOND));
+	return list;
+}
+
+json_t *gt_drivers_processes(const struct gt_drivers *drivers)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < drivers->plugin_count; i++) {
+		if (drivers->plugins[i]->remote)
+			json_array_append_new(list, remote_dump(drivers->plugins[i]));
+	}
 	return list;
 }
 

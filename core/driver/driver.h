@@ -49,6 +49,11 @@ uint64_t gt_driver_capabilities(const struct gt_driver *driver);
  *  "Refused":[{"Path","Reason"}], "Disabled":[NAME]}. The caller's. */
 json_t *gt_driver_names(struct gt_drivers *drivers, enum gantry_kind kind);
 json_t *gt_drivers_describe(struct gt_drivers *drivers);
+/* Calls that are under way: [{"Kind","Driver","Op","Thread","Seconds"}]. Calls no driver; thread safe. The caller's. */
+json_t *gt_drivers_calls(struct gt_drivers *drivers);
+/* Plugins with a process of their own: [{"Plugin","State","Pid","Starts","LastEnd","CallsInProgress","Channels"}], or "LockHeldBy" where that cannot be read
+ * within a moment. Pid 0: none is there. Thread safe. The caller's. */
+json_t *gt_drivers_processes(const struct gt_drivers *drivers);
 /* Appends calls, failures and times of every driver, in Prometheus' text format. Takes no lock and calls no driver; thread safe. */
 void gt_drivers_metrics(const struct gt_drivers *drivers, struct gt_buf *out);
 

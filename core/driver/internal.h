@@ -11,12 +11,14 @@
  * describe.c    find, names, describe
  * metrics.c     the figures of every driver's calls
  *
- * All is written while loading, by one thread, and read-only afterwards, but for the atomics.
+ * All is written while loading, by one thread, and read-only afterwards, but for the atomics and the calls under way.
  */
 #pragma once
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 
 #include "base/buf.h"
 #include "base/metrics.h"
@@ -65,7 +67,18 @@ struct refusal {
 	char *reason;
 };
 
+/* A call that is under way, on the stack of its thread. */
+struct call_note {
+	struct call_note *next, **slot;
+	const struct gt_driver *driver;
+	const char *op;
+	int64_t began;                  /* CLOCK_MONOTONIC, ns */
+	pid_t thread;
+};
+
 struct gt_drivers {
+	pthread_mutex_t noting;         /* guards under_way; held for a few instructions */
+	struct call_note *under_way;
 	struct plugin **plugins;
 	size_t plugin_count;
 	struct refusal *refusals;

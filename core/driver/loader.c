@@ -162,6 +162,7 @@ static void load_name(struct gt_drivers *drivers, const struct gt_config *config
 static struct gt_drivers *load_all(const struct gt_config *config, struct gt_strings *names, struct gt_buf *complaints)
 {
 	struct gt_drivers *drivers = gt_xcalloc(1, sizeof *drivers);
+	pthread_mutex_init(&drivers->noting, NULL);
 	find_names(drivers, config, names);
 	for (size_t i = 0; i < names->count; i++)
 		load_name(drivers, config, names->items[i], complaints);
@@ -287,6 +288,7 @@ void gt_drivers_free(struct gt_drivers *drivers)
 	free(drivers->plugins);
 	free(drivers->refusals);
 	gt_strings_free(&drivers->disabled);
+	pthread_mutex_destroy(&drivers->noting);
 	free(drivers);
 }
 

@@ -42,6 +42,9 @@ struct gt_stream *gt_events_open(struct gt_engine *engine, int64_t since, int64_
 
 /* What this host lacks; see doctor/doctor.h. registries (may be NULL): HOST[:PORT] of each that is to be asked whether it answers. */
 json_t *gt_engine_doctor(struct gt_engine *engine, const struct gt_strings *registries, struct gt_error *err);
+/* For a debug dump: objects and their states, locks that are held and by which thread, queues, the last events. Waits for no lock longer than a moment:
+ * what it cannot have it says. */
+json_t *gt_engine_dump(struct gt_engine *engine);
 /* Appends this engine's figures in Prometheus' text format. Looks at every container, so it is for a scrape alone. */
 void gt_engine_metrics(struct gt_engine *engine, struct gt_buf *out);
 

@@ -73,6 +73,22 @@ int gt_events_listeners(struct gt_engine *engine)
 	return engine->events->listener_count;
 }
 
+json_t *gt_events_recent(struct gt_engine *engine, size_t max)
+{
+	struct gt_events *events = engine->events;
+	struct timespec until = gt_deadline(100 * GT_MILLISECOND);
+	if (pthread_mutex_clocklock(&events->lock, CLOCK_MONOTONIC, &until) != 0)
+		return NULL;
+	json_t *list = json_array();
+	for (size_t i = RING - (max < RING ? max : RING); i < RING; i++) {
+		const struct event *event = events->ring[(events->next + i) % RING];
+		if (event)
+			json_array_append_new(list, json_loadb(event->line, event->len, 0, NULL));
+	}
+	pthread_mutex_unlock(&events->lock);
+	return list;
+}
+
 /* ---- filters ---- */
 
 static const char *attribute(const json_t *event, const char *name)

@@ -241,6 +241,7 @@ int gt_reconcile(struct gt_engine *engine, struct gt_error *err);
 int gt_events_new(struct gt_engine *engine, struct gt_error *err);
 void gt_events_free(struct gt_engine *engine);
 int gt_events_listeners(struct gt_engine *engine);      /* open streams */
+json_t *gt_events_recent(struct gt_engine *engine, size_t max); /* the last ones, as JSON; NULL where the lock is not to be had */
 void gt_event(struct gt_engine *engine, const char *type, const char *action, const char *id, json_t *attributes);
 /* With the container's attributes: image, name, labels; extra (stolen, may be NULL) is merged in. */
 void gt_container_event(struct gt_container *ctr, const char *action, json_t *extra);
@@ -254,6 +255,7 @@ int gt_acted(struct gt_engine *engine, enum gt_action action, int64_t began, int
 uint64_t gt_timer_after(struct gt_engine *engine, int64_t delay, void (*fn)(void *arg), void *arg);
 bool gt_timer_cancel(struct gt_engine *engine, uint64_t id);
 void gt_work(struct gt_engine *engine, void (*fn)(void *arg), void *arg);
+size_t gt_timers_count(struct gt_engine *engine);
 int gt_timers_new(struct gt_engine *engine, struct gt_error *err);
 void gt_timers_stop(struct gt_engine *engine);          /* nothing becomes due any more; before the workers end */
 void gt_timers_free(struct gt_engine *engine);          /* after them: they may still have set some */

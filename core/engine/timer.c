@@ -26,6 +26,12 @@ struct gt_timers {
 	pthread_t thread;
 };
 
+size_t gt_timers_count(struct gt_engine *engine)
+{
+	LOCKED(&engine->timers->lock);
+	return engine->timers->count;
+}
+
 static void swap(struct timer *a, struct timer *b)
 {
 	struct timer other = *a;

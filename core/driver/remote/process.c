@@ -24,12 +24,18 @@
 #define QUICK GT_SECOND                 /* an end so soon after the start counts towards a rest */
 #define REST (100 * GT_MILLISECOND)     /* the first; each further one is twice as long */
 #define REST_MAX (10 * GT_SECOND)
+#define MOMENT (50 * GT_MILLISECOND)    /* that a debug dump waits for the lock */
 
 extern char **environ;
 
+static struct timespec at_time(int64_t monotonic)
+{
+	return (struct timespec){ .tv_sec = monotonic / GT_SECOND, .tv_nsec = monotonic % GT_SECOND };
+}
+
 void remote_wait(struct remote *remote, int64_t until)
 {
-	struct timespec time = { .tv_sec = until / GT_SECOND, .tv_nsec = until % GT_SECOND };
+	struct timespec time = at_time(until);
 	pthread_cond_timedwait(&remote->changed, &remote->lock, &time);
 }
 
@@ -440,12 +446,31 @@ void remote_await_end(struct remote *remote, uint64_t life)
 		remote_kill(remote, life, "it hung up");
 }
 
-json_t *remote_describe(struct plugin *plugin)
+/* With the lock held. */
+static json_t *describe(const struct remote *remote)
 {
 	static const char *const STATES[] = { [PHASE_STARTING] = "starting", [PHASE_RUNNING] = "running", [PHASE_RESTING] = "waiting to be started again",
 					      [PHASE_OVER] = "over" };
-	struct remote *remote = plugin->remote;
-	LOCKED(&remote->lock);
 	return json_pack("{s:s, s:i, s:I, s:s*}", "State", STATES[remote->phase], "Pid", (int)remote->pid, "Starts", (json_int_t)remote->life, "LastEnd",
 			 remote->last_end);
+}
+
+json_t *remote_describe(struct plugin *plugin)
+{
+	LOCKED(&plugin->remote->lock);
+	return describe(plugin->remote);
+}
+
+json_t *remote_dump(struct plugin *plugin)
+{
+	struct remote *remote = plugin->remote;
+	struct timespec until = at_time(gt_monotonic() + MOMENT);
+	int owner = remote->lock.__data.__owner;
+	if (pthread_mutex_clocklock(&remote->lock, CLOCK_MONOTONIC, &until) != 0)
+		return json_pack("{s:s, s:i}", "Plugin", plugin->name, "LockHeldBy", owner);
+	json_t *row = describe(remote);
+	json_object_update_new(row, json_pack("{s:s, s:i, s:i}", "Plugin", plugin->name, "CallsInProgress", (int)remote->in_flight, "Channels",
+					      (int)remote->channel_count));
+	pthread_mutex_unlock(&remote->lock);
+	return row;
 }

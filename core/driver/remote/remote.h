@@ -72,6 +72,8 @@ void remote_close(struct plugin *plugin);
 void remote_cancel(struct plugin *plugin);
 /* {"Pid", "Starts", "LastEnd", "State"}; the caller's. */
 json_t *remote_describe(struct plugin *plugin);
+/* The same with the calls in progress, for a debug dump, which waits for no lock longer than a moment: then only who holds it. The caller's. */
+json_t *remote_dump(struct plugin *plugin);
 /* Kills the process of that life, if it is still there. why: for the log and for people. */
 void remote_kill(struct remote *remote, uint64_t life, const char *why);
 /* Waits until the process of that life has ended, a second at most; then it is killed. */
