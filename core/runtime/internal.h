@@ -26,6 +26,12 @@ struct idmap {
 	int64_t inside, outside, size;
 };
 
+/* How what the host has looks in a container with a user namespace of its own. */
+struct remap {
+	int userns;             /* borrowed */
+	int64_t uid, gid;       /* of the host: root in there */
+};
+
 struct spec_mount {
 	const char *destination, *type, *source;
 	uint64_t attr_set, attr_clear;          /* MOUNT_ATTR_* of this mount alone */
@@ -76,8 +82,8 @@ void spec_release(struct spec *spec);
 const struct spec_namespace *spec_namespace(const struct spec *spec, int flag);
 
 /* ---- mount.c ---- */
-/* Performs a mount without a place: a detached mount's fd, or -1. userns: for id-mapped ones, -1: none. */
-int mount_detached(const struct spec_mount *mount, int userns, bool idmap_layers, struct gt_error *err);
+/* Performs a mount without a place: a detached mount's fd, or -1. remap: for a container with a user namespace of its own, else NULL. */
+int mount_detached(const struct spec_mount *mount, const struct remap *remap, bool idmap_layers, struct gt_error *err);
 /* Of a namespace that is the caller's own: what is mounted in it from here on is not seen outside. */
 int mounts_keep_from_host(struct gt_error *err);
 /* Whether a mount needs the host's view (a path outside), so that it is performed before pivot_root. */
@@ -97,8 +103,10 @@ struct prepared {
 	int cgroups[MAX_CGROUPS];       /* v1: the container's directory in each hierarchy; -1 */
 	int init;               /* gantry-init, on a read-only mount of its own; -1: none */
 };
-/* What has to be taken from the host: by the sandbox itself, or by the shim where a user namespace keeps the sandbox from it (userns >= 0). */
-int rootfs_prepare(const struct spec *spec, int userns, struct prepared *prepared, struct gt_error *err);
+/* What has to be taken from the host: by the sandbox itself, or by the shim where a user namespace keeps the sandbox from it (remap). */
+int rootfs_prepare(const struct spec *spec, const struct remap *remap, struct prepared *prepared, struct gt_error *err);
+/* In a user namespace: proc and sysfs, while the host's are in sight still. The kernel gives such a namespace no more of them than it sees already. */
+int rootfs_prepare_views(const struct spec *spec, struct prepared *prepared, struct gt_error *err);
 void prepared_empty(const struct spec *spec, struct prepared *prepared);        /* all slots -1 */
 void prepared_release(const struct spec *spec, struct prepared *prepared);
 /* All its descriptors in a fixed order, for handing them to the sandbox: the i-th slot, NULL past the end. */

@@ -7,11 +7,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <linux/securebits.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/overlay.h"
 #include "runtime/internal.h"
@@ -104,23 +109,40 @@ static int set_fd(int context, const char *key, int fd)
 	return (int)syscall(SYS_fsconfig, context, FSCONFIG_SET_FD, key, NULL, fd);
 }
 
-/* A directory as the container's ids see it: a detached, id-mapped copy of its mount. */
-static int mapped_dir(const char *path, int userns, struct gt_error *err)
+/* ---- overlay on id-mapped layers ---- */
+
+/* What an overlay is made of as the container's ids see it. A detached mount ends with its last descriptor: they are kept until the overlay is made. */
+struct mapped {
+	const struct remap *remap;      /* NULL: the layers are taken as they are */
+	int *fds;
+	size_t count;
+};
+
+static void mapped_release(struct mapped *mapped)
+{
+	for (size_t i = 0; i < mapped->count; i++)
+		close(mapped->fds[i]);
+	free(mapped->fds);
+}
+
+/* A directory's detached, id-mapped copy; mapped owns it. */
+static int mapped_dir(struct mapped *mapped, const char *path, struct gt_error *err)
 {
 	AUTO_CLOSE int fd = sys_open_tree(AT_FDCWD, path, OPEN_TREE_CLONE);
-	if (fd < 0 || sys_mount_setattr(fd, "", 0, 0, 0, 0, userns) < 0)
+	if (fd < 0 || sys_mount_setattr(fd, "", 0, 0, 0, 0, mapped->remap->userns) < 0)
 		return gt_fail_sys(err, GT_UNSUPPORTED, errno, "id-map the layer %s", path);
-	return take_fd(fd);
+	mapped->fds = gt_xrealloc(mapped->fds, (mapped->count + 1) * sizeof *mapped->fds);
+	return mapped->fds[mapped->count++] = take_fd(fd);
 }
 
 /* upperdir and workdir have to be on one mount: that of the directory both are in. */
-static int set_mapped_pair(int context, const char *upper, const char *work, int userns, struct gt_error *err)
+static int set_mapped_pair(int context, const char *upper, const char *work, struct mapped *mapped, struct gt_error *err)
 {
 	const char *slash = strrchr(upper, '/'), *other = strrchr(work, '/');
 	if (!slash || !other || slash - upper != other - work || strncmp(upper, work, (size_t)(slash - upper)))
 		return gt_fail(err, GT_UNSUPPORTED, "id-mapped overlay: %s and %s are not in one directory", upper, work);
 	AUTO_FREE char *parent = gt_xstrndup(upper, (size_t)(slash - upper));
-	AUTO_CLOSE int dir = mapped_dir(parent, userns, err);
+	int dir = mapped_dir(mapped, parent, err);
 	if (dir < 0)
 		return -1;
 	AUTO_CLOSE int upper_fd = openat(dir, slash + 1, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -131,7 +153,7 @@ static int set_mapped_pair(int context, const char *upper, const char *work, int
 }
 
 /* One layer after the other. Returns 1 where the kernel knows no "lowerdir+". */
-static int add_lower_dirs(int context, const char *list, int userns, struct gt_error *err)
+static int add_lower_dirs(int context, const char *list, struct mapped *mapped, struct gt_error *err)
 {
 	AUTO_FREE char *copy = gt_xstrdup(list);
 	char *from = copy;
@@ -151,8 +173,8 @@ static int add_lower_dirs(int context, const char *list, int userns, struct gt_e
 			*to++ = *q;
 		}
 		*to = '\0';
-		if (userns >= 0) {
-			AUTO_CLOSE int fd = mapped_dir(from, userns, err);
+		if (mapped->remap) {
+			int fd = mapped_dir(mapped, from, err);
 			if (fd < 0)
 				return -1;
 			if (set_fd(context, "lowerdir+", fd) < 0)
@@ -179,7 +201,7 @@ static const char *option_value(const struct gt_strings *data, const char *name)
 }
 
 /* Returns 1 where a list of layers does not fit this way. */
-static int set_option(int context, const struct spec_mount *mount, const char *option, int userns, struct gt_error *err)
+static int set_option(int context, const struct spec_mount *mount, const char *option, struct mapped *mapped, struct gt_error *err)
 {
 	AUTO_FREE char *key = gt_xstrdup(option);
 	char *value = strchr(key, '=');
@@ -188,14 +210,14 @@ static int set_option(int context, const struct spec_mount *mount, const char *o
 	*value++ = '\0';
 	if (strcmp(mount->type, "overlay") == 0) {
 		if (strcmp(key, "lowerdir") == 0) {
-			int rc = userns >= 0 || gt_overlay_checks_options() ? add_lower_dirs(context, value, userns, err) : 1;
+			int rc = mapped->remap || gt_overlay_checks_options() ? add_lower_dirs(context, value, mapped, err) : 1;
 			if (rc <= 0)
 				return rc;
 			if (strlen(value) > GT_OVERLAY_LIST_MAX)
 				return 1;
-		} else if (userns >= 0 && (strcmp(key, "upperdir") == 0 || strcmp(key, "workdir") == 0)) {
+		} else if (mapped->remap && (strcmp(key, "upperdir") == 0 || strcmp(key, "workdir") == 0)) {
 			const char *work = option_value(&mount->data, "workdir");
-			return key[0] == 'u' && work ? set_mapped_pair(context, value, work, userns, err) : 0;
+			return key[0] == 'u' && work ? set_mapped_pair(context, value, work, mapped, err) : 0;
 		}
 	}
 	return set_string(context, key, value) < 0 ? explain(context, mount, errno, key, err) : 0;
@@ -214,8 +236,25 @@ static int classic_overlay(const struct spec_mount *mount, bool own_namespace, s
 	return fd < 0 ? -1 : take_fd(fd);
 }
 
-/* own_namespace: the caller's mount namespace is not the host's. */
-static int new_file_system(const struct spec_mount *mount, int userns, bool own_namespace, struct gt_error *err)
+/* An overlay works as whoever made it, and on an id-mapped layer only those make files who are in the map: it is made as the container's root, with all
+ * of the caller's capabilities. */
+static int create_as_root_of(const struct remap *remap, int context)
+{
+	int bits = prctl(PR_GET_SECUREBITS);
+	if (bits < 0 || prctl(PR_SET_SECUREBITS, bits | SECBIT_NO_SETUID_FIXUP) < 0)
+		return -1;
+	uid_t uid = (uid_t)setfsuid((uid_t)remap->uid);
+	gid_t gid = (gid_t)setfsgid((gid_t)remap->gid);
+	int rc = (int)syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0), kept = errno;
+	setfsuid(uid);
+	setfsgid(gid);
+	prctl(PR_SET_SECUREBITS, bits);
+	errno = kept;
+	return rc;
+}
+
+/* mapped: empty; released by the caller. own_namespace: the caller's mount namespace is not the host's. */
+static int make_file_system(const struct spec_mount *mount, struct mapped *mapped, bool own_namespace, struct gt_error *err)
 {
 	AUTO_CLOSE int context = (int)syscall(SYS_fsopen, mount->type, FSOPEN_CLOEXEC);
 	if (context < 0)
@@ -224,14 +263,22 @@ static int new_file_system(const struct spec_mount *mount, int userns, bool own_
 		return explain(context, mount, errno, "source", err);
 	AUTO_CLOSE int claim = gt_overlay_claim(&mount->data);
 	for (size_t i = 0; i < mount->data.count; i++) {
-		int rc = set_option(context, mount, mount->data.items[i], userns, err);
+		int rc = set_option(context, mount, mount->data.items[i], mapped, err);
 		if (rc != 0)
 			return rc < 0 ? -1 : classic_overlay(mount, own_namespace, err);
 	}
-	if (syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+	if ((mapped->remap ? create_as_root_of(mapped->remap, context) : (int)syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0)) < 0)
 		return explain(context, mount, errno, "create", err);
 	int fd = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, (unsigned)mount->attr_set);
 	return fd >= 0 ? fd : explain(context, mount, errno, "mount", err);
+}
+
+static int new_file_system(const struct spec_mount *mount, const struct remap *remap, bool own_namespace, struct gt_error *err)
+{
+	struct mapped mapped = { .remap = remap };
+	int fd = make_file_system(mount, &mapped, own_namespace, err);
+	mapped_release(&mapped);
+	return fd;
 }
 
 /* ---- both ---- */
@@ -246,7 +293,7 @@ bool mount_needs_host(const struct spec_mount *mount)
 	return true;
 }
 
-static int set_attributes(int fd, const struct spec_mount *mount, int userns, struct gt_error *err)
+static int set_attributes(int fd, const struct spec_mount *mount, const struct remap *remap, struct gt_error *err)
 {
 	uint64_t propagation = mount->propagation ? mount->propagation : mount->bind ? MS_PRIVATE_ | MS_REC_ : 0;
 	unsigned all = propagation & MS_REC_ ? AT_RECURSIVE : 0;
@@ -258,7 +305,7 @@ static int set_attributes(int fd, const struct spec_mount *mount, int userns, st
 		return gt_fail_sys(err, GT_INTERNAL, errno, "set the recursive flags of the mount on %s", mount->destination);
 	if (propagation && sys_mount_setattr(fd, "", all, 0, 0, propagation & ~MS_REC_, -1) < 0)
 		return gt_fail_sys(err, GT_INTERNAL, errno, "set the propagation of the mount on %s", mount->destination);
-	if (mount->bind && mount->idmap && userns >= 0 && sys_mount_setattr(fd, "", mount->recursive ? AT_RECURSIVE : 0, 0, 0, 0, userns) < 0)
+	if (mount->bind && mount->idmap && remap && sys_mount_setattr(fd, "", mount->recursive ? AT_RECURSIVE : 0, 0, 0, 0, remap->userns) < 0)
 		return gt_fail_sys(err, GT_UNSUPPORTED, errno, "id-map the mount of %s on %s: its file system cannot do it", mount->source,
 				   mount->destination);
 	return 0;
@@ -277,12 +324,12 @@ static int below_mount(int whole, const struct spec_mount *mount, struct gt_erro
 	return fd >= 0 ? fd : gt_fail_errno(err, errno, "mount on %s: the subpath %s", mount->destination, mount->subpath);
 }
 
-int mount_detached(const struct spec_mount *mount, int userns, bool idmap_layers, struct gt_error *err)
+int mount_detached(const struct spec_mount *mount, const struct remap *remap, bool idmap_layers, struct gt_error *err)
 {
-	AUTO_CLOSE int fd = mount->bind ? bind_source(mount, err) : new_file_system(mount, idmap_layers ? userns : -1, userns < 0, err);
+	AUTO_CLOSE int fd = mount->bind ? bind_source(mount, err) : new_file_system(mount, idmap_layers ? remap : NULL, !remap, err);
 	if (fd >= 0 && !mount->bind && mount->subpath)
 		fd = below_mount(take_fd(fd), mount, err);
-	if (fd < 0 || set_attributes(fd, mount, userns, err) < 0)
+	if (fd < 0 || set_attributes(fd, mount, remap, err) < 0)
 		return -1;
 	return take_fd(fd);
 }

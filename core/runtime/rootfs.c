@@ -104,7 +104,7 @@ int *prepared_slot(const struct spec *spec, struct prepared *prepared, size_t i)
 	return i == MAX_CGROUPS ? &prepared->init : NULL;
 }
 
-int rootfs_prepare(const struct spec *spec, int userns, struct prepared *prepared, struct gt_error *err)
+int rootfs_prepare(const struct spec *spec, const struct remap *remap, struct prepared *prepared, struct gt_error *err)
 {
 	prepared_empty(spec, prepared);
 	for (size_t i = 0; i < spec->mount_count; i++) {
@@ -113,11 +113,11 @@ int rootfs_prepare(const struct spec *spec, int userns, struct prepared *prepare
 			goto fail;
 		if (!mount_needs_host(mount))
 			continue;
-		prepared->mounts[i] = mount_detached(mount, userns, i == 0 ? spec->idmap_root : !mount->bind && mount->idmap, err);
+		prepared->mounts[i] = mount_detached(mount, remap, i == 0 ? spec->idmap_root : !mount->bind && mount->idmap, err);
 		if (prepared->mounts[i] < 0)
 			goto fail;
 	}
-	if (userns >= 0 && prepare_devices(spec, prepared, err) < 0)
+	if (remap && prepare_devices(spec, prepared, err) < 0)
 		goto fail;
 	if (spec->init) {
 		prepared->init = sys_open_tree(AT_FDCWD, spec->init, OPEN_TREE_CLONE);
@@ -130,6 +130,18 @@ int rootfs_prepare(const struct spec *spec, int userns, struct prepared *prepare
 fail:
 	prepared_release(spec, prepared);
 	return -1;
+}
+
+int rootfs_prepare_views(const struct spec *spec, struct prepared *prepared, struct gt_error *err)
+{
+	for (size_t i = 1; i < spec->mount_count; i++) {
+		const struct spec_mount *mount = &spec->mounts[i];
+		if (mount->bind || prepared->mounts[i] >= 0 || (strcmp(mount->type, "proc") != 0 && strcmp(mount->type, "sysfs") != 0))
+			continue;
+		if ((prepared->mounts[i] = mount_detached(mount, NULL, false, err)) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 void prepared_release(const struct spec *spec, struct prepared *prepared)
@@ -177,7 +189,7 @@ static int mount_cgroups_v1(const struct spec_mount *mount, struct prepared *pre
 				   .attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC };
 	gt_strings_add(&base.data, "mode=755");
 	AUTO_CLOSE int place = mount_place(mount->destination, true, err);
-	AUTO_CLOSE int fd = place < 0 ? -1 : mount_detached(&base, -1, false, err);
+	AUTO_CLOSE int fd = place < 0 ? -1 : mount_detached(&base, NULL, false, err);
 	gt_strings_free(&base.data);
 	if (fd < 0 || mount_attach(fd, place, mount->destination, err) < 0)
 		return -1;
@@ -213,7 +225,7 @@ static int mount_one(const struct spec_mount *mount, int *prepared_fd, struct pr
 		v2.type = "cgroup2";
 		return mount_one(&v2, prepared_fd, prepared, err);
 	}
-	AUTO_CLOSE int fd = *prepared_fd >= 0 ? take_fd(*prepared_fd) : mount_detached(mount, -1, false, err);
+	AUTO_CLOSE int fd = *prepared_fd >= 0 ? take_fd(*prepared_fd) : mount_detached(mount, NULL, false, err);
 	if (fd < 0)
 		return -1;
 	struct stat info;
@@ -361,7 +373,7 @@ static int mask(const char *path, int *empty, struct gt_error *err)
 		return gt_fail_errno(err, errno, "mask %s", path);
 	if (S_ISDIR(info.st_mode) && *empty < 0) {
 		struct spec_mount tmpfs = { .destination = path, .type = "tmpfs", .source = "tmpfs", .attr_set = MOUNT_ATTR_RDONLY };
-		*empty = mount_detached(&tmpfs, -1, false, err);
+		*empty = mount_detached(&tmpfs, NULL, false, err);
 		return *empty < 0 ? -1 : mount_attach(*empty, place, path, err);
 	}
 	AUTO_CLOSE int cover = S_ISDIR(info.st_mode) ? sys_open_tree(*empty, "", OPEN_TREE_CLONE | AT_EMPTY_PATH) :

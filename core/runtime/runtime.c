@@ -117,6 +117,18 @@ static int send_prepared(const struct spec *spec, struct prepared *prepared, int
 	return send(sock, "M", 1, MSG_NOSIGNAL) == 1 ? 0 : gt_fail_errno(err, errno, "tell the sandbox of its maps");
 }
 
+/* Which id of the host is root in there. */
+static int root_outside(const struct idmap *map, size_t count, int64_t *id)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (map[i].inside == 0 && map[i].size > 0) {
+			*id = map[i].outside;
+			return 0;
+		}
+	}
+	return -1;
+}
+
 static int give_maps(struct gt_runtime *runtime, struct gt_error *err)
 {
 	const struct spec *spec = &runtime->spec;
@@ -129,7 +141,10 @@ static int give_maps(struct gt_runtime *runtime, struct gt_error *err)
 	AUTO_CLOSE int userns = open(path, O_RDONLY | O_CLOEXEC);
 	if (userns < 0)
 		return gt_fail_errno(err, errno, "open the user namespace");
-	if (rootfs_prepare(spec, userns, &prepared, err) < 0)
+	struct remap remap = { .userns = userns };
+	if (root_outside(spec->uid_map, spec->uid_map_count, &remap.uid) < 0 || root_outside(spec->gid_map, spec->gid_map_count, &remap.gid) < 0)
+		return gt_fail(err, GT_UNSUPPORTED, "the user namespace has no root: the id 0 is not mapped");
+	if (rootfs_prepare(spec, &remap, &prepared, err) < 0)
 		return -1;
 	int rc = send_prepared(spec, &prepared, runtime->sock, err);
 	prepared_release(spec, &prepared);

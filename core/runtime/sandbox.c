@@ -157,12 +157,14 @@ static int set_up(const struct sandbox *sandbox, struct plan *plan, int *console
 	if (root_fd < 0)
 		return gt_fail_errno(err, errno, "open %s", root);
 	if (sandbox->wait_for_maps ? receive_prepared(sandbox, &prepared, err) < 0 || become_root_inside(err) < 0 :
-				     rootfs_prepare(spec, -1, &prepared, err) < 0)
+				     rootfs_prepare(spec, NULL, &prepared, err) < 0)
 		return -1;
 	if (is_new(spec, CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP) < 0)
 		return gt_fail_errno(err, errno, "make a cgroup namespace");
 	if (is_new(spec, CLONE_NEWNET))
 		raise_loopback();
+	if (sandbox->wait_for_maps && rootfs_prepare_views(spec, &prepared, err) < 0)
+		return -1;
 	if (set_names(spec, err) < 0 || rootfs_enter(spec, &prepared, root_fd, err) < 0)
 		return -1;
 	setsid();
