@@ -24,41 +24,49 @@ static int by_text(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Names of those that are open, sorted; the array is the caller's. */
-static const char **sorted_names(const struct gt_drivers *drivers, enum gantry_kind kind, size_t *count)
+/* Names of those that are open, and those of families, sorted. gt_strings_free() is the caller's. */
+static struct gt_strings sorted_names(struct gt_drivers *drivers, enum gantry_kind kind)
 {
-	size_t plugin = 0, at = 0, total = 0;
-	while (next_driver(drivers, &plugin, &at))
-		total++;
-	const char **names = gt_xcalloc(total + 1, sizeof *names);
+	struct gt_strings names = { 0 };
+	size_t plugin = 0, at = 0;
 	struct gt_driver *driver;
-	*count = plugin = at = 0;
 	while ((driver = next_driver(drivers, &plugin, &at)) != NULL) {
-		if (driver->kind == kind && driver->open)
-			names[(*count)++] = driver->name;
+		if (driver->kind == kind && driver->open && !is_family(driver))
+			gt_strings_add(&names, driver->name);
 	}
-	qsort(names, *count, sizeof *names, by_text);
+	family_names(drivers, kind, &names);
+	if (names.count)
+		qsort(names.items, names.count, sizeof *names.items, by_text);
 	return names;
 }
 
 struct gt_driver *gt_driver_find(struct gt_drivers *drivers, enum gantry_kind kind, const char *name, struct gt_error *err)
 {
-	size_t plugin = 0, at = 0, count = 0;
+	size_t plugin = 0, at = 0;
+	struct gt_error none = { 0 };
 	struct gt_driver *driver;
 	while ((driver = next_driver(drivers, &plugin, &at)) != NULL) {
-		if (driver->kind != kind || strcmp(driver->name, name) != 0)
+		if (driver->kind != kind || strcmp(driver->name, name) != 0 || is_family(driver))
 			continue;
 		if (driver->open)
 			return driver;
 		return gt_fail_null(err, GT_UNAVAILABLE, "the %s driver \"%s\" could not be opened: %s", driver_kind_name((int)kind), name,
 				    driver->failure);
 	}
+	driver = family_find(drivers, kind, name, &none);
+	if (driver)
+		return driver;
+	if (none.kind != GT_NOT_FOUND)
+		return gt_fail_null(err, GT_UNAVAILABLE, "the %s driver \"%.64s\" could not be opened: %s", driver_kind_name((int)kind), name,
+				    none.message);
 	AUTO_BUF struct gt_buf text = { 0 };
-	AUTO_FREE const char **names = sorted_names(drivers, kind, &count);
-	for (size_t i = 0; i < count; i++)
-		gt_buf_printf(&text, "%s%s", i ? ", " : "", names[i]);
-	return gt_fail_null(err, GT_NOT_FOUND, "no %s driver named \"%.64s\" is loaded (there %s%s)", driver_kind_name((int)kind), name,
-			    count ? "are: " : "is none", count ? text.data : drivers->refusal_count ? "; plugins were refused, see the log" : "");
+	struct gt_strings names = sorted_names(drivers, kind);
+	for (size_t i = 0; i < names.count; i++)
+		gt_buf_printf(&text, "%s%s", i ? ", " : "", names.items[i]);
+	gt_fail(err, GT_NOT_FOUND, "no %s driver named \"%.64s\" is loaded (there %s%s)", driver_kind_name((int)kind), name,
+		names.count ? "are: " : "is none", names.count ? text.data : drivers->refusal_count ? "; plugins were refused, see the log" : "");
+	gt_strings_free(&names);
+	return NULL;
 }
 
 const char *gt_driver_name(const struct gt_driver *driver)
@@ -73,11 +81,9 @@ uint64_t gt_driver_capabilities(const struct gt_driver *driver)
 
 json_t *gt_driver_names(struct gt_drivers *drivers, enum gantry_kind kind)
 {
-	size_t count;
-	AUTO_FREE const char **names = sorted_names(drivers, kind, &count);
-	json_t *list = json_array();
-	for (size_t i = 0; i < count; i++)
-		json_array_append_new(list, json_string(names[i]));
+	struct gt_strings names = sorted_names(drivers, kind);
+	json_t *list = names.count ? gt_strings_to_json(&names) : json_array();
+	gt_strings_free(&names);
 	return list;
 }
 
@@ -107,7 +113,7 @@ static json_t *capability_names(const struct gt_driver *driver)
 {
 	static const char *const NAMES[][6] = {
 		[GANTRY_NETWORK] = { "publish", "global", "own-ipam", "host-ns", "none", "internal" },
-		[GANTRY_VOLUME] = { "global", "usage" },
+		[GANTRY_VOLUME] = { "global", "usage", "family" },
 		[GANTRY_STORAGE] = { "quota", "parallel", "idmap" },
 	};
 	json_t *list = json_array();

@@ -215,7 +215,7 @@ static const struct needed NETWORK_OPS[] = {
 };
 static const struct needed VOLUME_OPS[] = {
 	VOL(open, 0), VOL(close, 0), VOL(create, 0), VOL(remove, 0), VOL(mount, 0), VOL(release, 0), VOL(list, 0), VOL(inspect, 0),
-	VOL(usage, GANTRY_VOL_USAGE), { 0 },
+	VOL(usage, GANTRY_VOL_USAGE), VOL(family, GANTRY_VOL_FAMILY), { 0 },
 };
 static const struct needed STORAGE_OPS[] = {
 	STORE(open), STORE(close), STORE(prepare), STORE(layer_dir), STORE(commit), STORE(lookup), STORE(mount), STORE(diff), STORE(remove),
@@ -240,6 +240,9 @@ static int read_ops(const struct plugin *plugin, struct gt_driver *driver, const
 	if (size < TABLES[driver->kind].least || size > MAX_STRUCT)
 		return refuse_number(plugin, err, what, size, "at least ", TABLES[driver->kind].least);
 	copy_sized(&driver->ops, TABLES[driver->kind].room, ops, size);
+	if (plugin->remote && is_family(driver))
+		return gt_fail(err, GT_UNSUPPORTED, "plugin %s: driver %s stands for drivers whose names are not known yet (family), which it can in the daemon alone: "
+						    "leave out isolate = process", plugin->path, driver->name);
 	for (const struct needed *op = TABLES[driver->kind].needed; op->name; op++) {
 		void *function;
 		memcpy(&function, (const char *)&driver->ops + op->offset, sizeof function);

@@ -297,6 +297,7 @@ int gt_vol_inspect(struct gt_driver *driver, const char *name, struct gantry_vol
 	*info = (struct gantry_volume_info){ .size = sizeof *info };
 	int rc = VOL(driver, inspect, SHORT_CALL, name, info);
 	TERMINATE(info->mountpoint);
+	TERMINATE(info->status);
 	return rc;
 }
 
@@ -304,6 +305,26 @@ int gt_vol_usage(struct gt_driver *driver, const char *name, struct gantry_usage
 {
 	*usage = (struct gantry_usage){ .size = sizeof *usage, .bytes = -1, .inodes = -1 };
 	return VOL(driver, usage, LONG_CALL, name, usage);
+}
+
+bool gt_vol_counts(const struct gt_driver *driver)
+{
+	return driver->kind == GANTRY_VOLUME && driver->ops.volume.reconcile;
+}
+
+int gt_vol_reconcile(struct gt_driver *driver, const struct gantry_volume_use *uses, size_t count, struct gt_error *err)
+{
+	AUTO_FREE struct gantry_volume_use *copies = gt_xcalloc(count + 1, sizeof *copies);
+	for (size_t i = 0; i < count; i++) {
+		copies[i] = uses[i];
+		copies[i].size = sizeof copies[i];
+	}
+	return VOL(driver, reconcile, LONG_CALL, copies, count, sizeof *copies);
+}
+
+int family_list(struct gt_driver *driver, gantry_visit visit, void *arg, struct gt_error *err)
+{
+	return VOL(driver, family, SHORT_CALL, visit, arg);
 }
 
 /* ---- storage ---- */

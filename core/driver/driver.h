@@ -39,11 +39,12 @@ int gt_drivers_check(const struct gt_config *config, struct gt_error *err);
 /* The same, and what gt_drivers_describe() tells of those that would be loaded, none of them open. NULL where a section is wrong. The caller's. */
 json_t *gt_drivers_look(const struct gt_config *config, struct gt_error *err);
 
-/* GT_NOT_FOUND: `no network driver named "x" is loaded (there are: bridge, host)`. GT_UNAVAILABLE where its open() failed, with the reason. */
+/* A volume driver of a family (GANTRY_VOL_FAMILY) is opened when it is first asked for.
+ * GT_NOT_FOUND: `no network driver named "x" is loaded (there are: bridge, host)`. GT_UNAVAILABLE where its open() failed, with the reason. */
 struct gt_driver *gt_driver_find(struct gt_drivers *drivers, enum gantry_kind kind, const char *name, struct gt_error *err);
 const char *gt_driver_name(const struct gt_driver *driver);
 uint64_t gt_driver_capabilities(const struct gt_driver *driver);
-/* Names of one kind that are open, sorted: a JSON array. And all plugins, for `info` and `plugin ls`:
+/* Names of one kind that are open, and those of families that could be, sorted: a JSON array. And all plugins, for `info` and `plugin ls`:
  * {"Plugins":[{"Name","Version","Description","Path","ABI","Drivers":[{"Kind","Name","Open","Capabilities":[],"Error"}],"Settings":{},
  *              "Process":{"State","Pid","Starts","LastEnd"}}],        Process: with isolate = process alone
  *  "Refused":[{"Path","Reason"}], "Disabled":[NAME]}. The caller's. */
@@ -55,7 +56,7 @@ json_t *gt_drivers_calls(struct gt_drivers *drivers);
  * within a moment. Pid 0: none is there. Thread safe. The caller's. */
 json_t *gt_drivers_processes(const struct gt_drivers *drivers);
 /* Appends calls, failures and times of every driver, in Prometheus' text format. Takes no lock and calls no driver; thread safe. */
-void gt_drivers_metrics(const struct gt_drivers *drivers, struct gt_buf *out);
+void gt_drivers_metrics(struct gt_drivers *drivers, struct gt_buf *out);
 
 /* Options as a JSON object of strings ({"type":"tmpfs"}; NULL: none). */
 
@@ -89,6 +90,9 @@ int gt_vol_release(struct gt_driver *driver, const char *name, const char *conta
 int gt_vol_list(struct gt_driver *driver, gantry_visit visit, void *arg, struct gt_error *err);
 int gt_vol_inspect(struct gt_driver *driver, const char *name, struct gantry_volume_info *info, struct gt_error *err);
 int gt_vol_usage(struct gt_driver *driver, const char *name, struct gantry_usage *usage, struct gt_error *err);
+/* ABI 1.2, for drivers that count their mounts; sizes need not be set. */
+bool gt_vol_counts(const struct gt_driver *driver);
+int gt_vol_reconcile(struct gt_driver *driver, const struct gantry_volume_use *uses, size_t count, struct gt_error *err);
 
 /* storage; parent may be NULL */
 int gt_layer_prepare(struct gt_driver *driver, enum gantry_layer_kind kind, const char *id, const char *parent,

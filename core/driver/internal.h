@@ -10,8 +10,9 @@
  * dispatch.c    the calls of driver.h
  * describe.c    find, names, describe
  * metrics.c     the figures of every driver's calls
+ * family.c      drivers that come into being while the daemon runs
  *
- * All is written while loading, by one thread, and read-only afterwards, but for the atomics and the calls under way.
+ * All is written while loading, by one thread, and read-only afterwards, but for the atomics, the calls under way and the members of families.
  */
 #pragma once
 
@@ -88,6 +89,11 @@ struct gt_drivers {
 	void *event_arg;
 	atomic_bool cancelled;
 	atomic_uint_fast64_t calls;
+	char *root, *run;               /* for the directories of members */
+	bool fsync;
+	pthread_mutex_t members_lock;   /* guards the list; a member lives as long as all */
+	struct gt_driver **members;     /* all open */
+	size_t member_count;
 };
 
 const char *driver_kind_name(int kind);         /* "network"; NULL for an unknown kind */
@@ -126,5 +132,20 @@ int host_prepare(struct gt_driver *driver, const struct gt_config *config, struc
 /* Fills the host table alone, from state_dir, run_dir and durable. */
 void host_fill(struct gt_driver *driver);
 
+/* ---- loader.c ---- */
+/* The driver's directories and its op open. Fails without a log line. */
+int driver_open(struct gt_driver *driver, const struct gt_config *config, struct gt_error *err);
+void driver_close(struct gt_driver *driver);
+
+/* ---- family.c ---- */
+bool is_family(const struct gt_driver *driver);
+/* The member, opened where it is not yet. NULL with GT_NOT_FOUND where no family knows the name; then err's text is nothing for people. */
+struct gt_driver *family_find(struct gt_drivers *drivers, enum gantry_kind kind, const char *name, struct gt_error *err);
+/* Names of members, open or not, are added to names. */
+void family_names(struct gt_drivers *drivers, enum gantry_kind kind, struct gt_strings *names);
+/* Closes and frees all. */
+void family_free(struct gt_drivers *drivers);
+
 /* ---- dispatch.c ---- */
+int family_list(struct gt_driver *driver, gantry_visit visit, void *arg, struct gt_error *err);
 void driver_error(const struct gt_driver *driver, const char *op, struct gantry_error *from, struct gt_error *err);

@@ -163,6 +163,7 @@ static struct gt_drivers *load_all(const struct gt_config *config, struct gt_str
 {
 	struct gt_drivers *drivers = gt_xcalloc(1, sizeof *drivers);
 	pthread_mutex_init(&drivers->noting, NULL);
+	pthread_mutex_init(&drivers->members_lock, NULL);
 	find_names(drivers, config, names);
 	for (size_t i = 0; i < names->count; i++)
 		load_name(drivers, config, names->items[i], complaints);
@@ -215,7 +216,7 @@ static int call_open(struct gt_driver *driver, struct gantry_error *why)
 	}
 }
 
-static void call_close(struct gt_driver *driver)
+void driver_close(struct gt_driver *driver)
 {
 	if (!driver->open)
 		return;
@@ -228,17 +229,24 @@ static void call_close(struct gt_driver *driver)
 		driver->ops.storage.close(driver->context);
 }
 
+int driver_open(struct gt_driver *driver, const struct gt_config *config, struct gt_error *err)
+{
+	struct gantry_error why = { .size = sizeof why };
+	if (host_prepare(driver, config, err) < 0)
+		return -1;
+	if (call_open(driver, &why) < 0) {
+		driver_error(driver, "open", &why, err);
+		return -1;
+	}
+	driver->open = true;
+	return 0;
+}
+
 static void open_driver(struct gt_driver *driver, const struct gt_config *config)
 {
 	struct gt_error err = { 0 };
-	struct gantry_error why = { .size = sizeof why };
-	if (host_prepare(driver, config, &err) == 0) {
-		if (call_open(driver, &why) == 0) {
-			driver->open = true;
-			return;
-		}
-		driver_error(driver, "open", &why, &err);
-	}
+	if (driver_open(driver, config, &err) == 0)
+		return;
 	driver->failure = gt_xstrdup(err.message);
 	/* A storage driver that is not the one in use wants another file system, as a rule: nobody misses it. */
 	bool idle = driver->kind == GANTRY_STORAGE && strcmp(driver->name, config->storage_driver) != 0;
@@ -253,6 +261,9 @@ int gt_drivers_load(const struct gt_config *config, gt_driver_event event, void 
 	struct gt_drivers *drivers = load_all(config, &names, &complaints);
 	drivers->event = event;
 	drivers->event_arg = event_arg;
+	drivers->root = gt_xstrdup(config->root);
+	drivers->run = gt_xstrdup(config->run);
+	drivers->fsync = config->fsync;
 	for (size_t i = 0; i < drivers->refusal_count; i++)
 		gt_warn("a plugin was refused", "path", drivers->refusals[i].path, "reason", drivers->refusals[i].reason);
 	each_idle_section(drivers, config, &names, warn_idle, NULL);
@@ -275,9 +286,10 @@ void gt_drivers_free(struct gt_drivers *drivers)
 {
 	if (!drivers)
 		return;
+	family_free(drivers);
 	for (size_t i = drivers->plugin_count; i-- > 0;) {
 		for (size_t d = drivers->plugins[i]->driver_count; d-- > 0;)
-			call_close(&drivers->plugins[i]->drivers[d]);
+			driver_close(&drivers->plugins[i]->drivers[d]);
 	}
 	for (size_t i = drivers->plugin_count; i-- > 0;)
 		plugin_free(drivers->plugins[i]);
@@ -289,6 +301,8 @@ void gt_drivers_free(struct gt_drivers *drivers)
 	free(drivers->refusals);
 	gt_strings_free(&drivers->disabled);
 	pthread_mutex_destroy(&drivers->noting);
+	free(drivers->root);
+	free(drivers->run);
 	free(drivers);
 }
 

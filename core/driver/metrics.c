@@ -3,19 +3,25 @@
 
 typedef void (*write_samples)(struct gt_buf *out, const struct gt_label *labels, const struct gt_driver *driver);
 
-static void each_driver(const struct gt_drivers *drivers, struct gt_buf *out, write_samples samples)
+static void one_driver(const struct gt_driver *driver, struct gt_buf *out, write_samples samples)
+{
+	const char *kind = driver_kind_name((int)driver->kind);
+	const struct gt_label labels[] = {
+		{ "kind", kind ? kind : "unknown" }, { "driver", driver->name }, { NULL, NULL },
+	};
+	samples(out, labels, driver);
+}
+
+static void each_driver(struct gt_drivers *drivers, struct gt_buf *out, write_samples samples)
 {
 	for (size_t i = 0; i < drivers->plugin_count; i++) {
-		const struct plugin *plugin = drivers->plugins[i];
-		for (size_t k = 0; k < plugin->driver_count; k++) {
-			const struct gt_driver *driver = &plugin->drivers[k];
-			const char *kind = driver_kind_name((int)driver->kind);
-			const struct gt_label labels[] = {
-				{ "kind", kind ? kind : "unknown" }, { "driver", driver->name }, { NULL, NULL },
-			};
-			samples(out, labels, driver);
-		}
+		for (size_t k = 0; k < drivers->plugins[i]->driver_count; k++)
+			one_driver(&drivers->plugins[i]->drivers[k], out, samples);
 	}
+	pthread_mutex_lock(&drivers->members_lock);
+	for (size_t i = 0; i < drivers->member_count; i++)
+		one_driver(drivers->members[i], out, samples);
+	pthread_mutex_unlock(&drivers->members_lock);
 }
 
 static void write_open(struct gt_buf *out, const struct gt_label *labels, const struct gt_driver *driver)
@@ -33,7 +39,7 @@ static void write_times(struct gt_buf *out, const struct gt_label *labels, const
 	gt_metric_histogram(out, "gantry_driver_call_duration_seconds", labels, &driver->time);
 }
 
-void gt_drivers_metrics(const struct gt_drivers *drivers, struct gt_buf *out)
+void gt_drivers_metrics(struct gt_drivers *drivers, struct gt_buf *out)
 {
 	gt_metric_family(out, "gantry_driver_open", "gauge", "Whether the driver could be opened.");
 	each_driver(drivers, out, write_open);

@@ -93,6 +93,7 @@ int gt_engine_open(const struct gt_config *config, struct gt_engine **out, struc
 		return -1;
 	}
 	gt_networks_reconcile(engine);
+	gt_volumes_reconcile(engine);
 	gt_resolvers_reconcile(engine);
 	gt_globals_open(engine);
 	load_embedded(engine, config);

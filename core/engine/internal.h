@@ -364,6 +364,8 @@ int gt_endpoints_from_json(struct gt_container *ctr, const json_t *json, struct 
 /* ---- volume.c; callers hold ctr->op ---- */
 int gt_volumes_open(struct gt_engine *engine, struct gt_error *err);
 void gt_volumes_close(struct gt_engine *engine);
+/* At start-up, when it is known which containers live: drivers that count their mounts are told. A worker does it, as drivers may wait for others. */
+void gt_volumes_reconcile(struct gt_engine *engine);
 /* create: Binds, Mounts, Tmpfs, image and Config Volumes, VolumesFrom -> ctr->mounts, making volumes; undone by
  * gt_mounts_release(.., remove_anonymous). */
 int gt_mounts_resolve(struct gt_container *ctr, const struct gt_image *image, struct gt_error *err);

@@ -26,9 +26,14 @@ static struct gantry_mount *mount_new(void)
 
 /* ---- volumes ---- */
 
+static struct gt_driver *driver_of(const struct gt_container *ctr, const struct gt_container_mount *own, struct gt_error *err)
+{
+	return gt_driver_find(ctr->engine->drivers, GANTRY_VOLUME, own->driver && own->driver[0] ? own->driver : "local", err);
+}
+
 static int describe_volume(struct gt_container *ctr, const struct gt_container_mount *own, struct gantry_mount *mount, struct gt_error *err)
 {
-	struct gt_driver *driver = gt_driver_find(ctr->engine->drivers, GANTRY_VOLUME, own->driver && own->driver[0] ? own->driver : "local", err);
+	struct gt_driver *driver = driver_of(ctr, own, err);
 	if (!driver || gt_vol_mount(driver, own->name, ctr->id, !own->rw, mount, err) < 0)
 		return gt_context(err, "mount the volume %s on %s", own->name, own->destination);
 	return 0;
@@ -189,7 +194,7 @@ void gt_mounts_release(struct gt_container *ctr)
 		struct gt_error err = { 0 };
 		if (!is_type(own, "volume"))
 			continue;
-		struct gt_driver *driver = gt_driver_find(ctr->engine->drivers, GANTRY_VOLUME, own->driver && own->driver[0] ? own->driver : "local", &err);
+		struct gt_driver *driver = driver_of(ctr, own, &err);
 		if (!driver || gt_vol_release(driver, own->name, ctr->id, &err) < 0)
 			gt_warn("a volume could not be released", "volume", own->name, "id", ctr->id, "error", err.message);
 		else
@@ -225,7 +230,19 @@ static int add_subpath(const struct gt_container_mount *own, struct gantry_mount
 	return 0;
 }
 
-static int add_mount(struct gt_container *ctr, const struct gt_container_mount *own, struct gt_fsroot *root, struct gt_error *err)
+/* Under a name of the job's own, so that it neither uses up nor gives back a mount of the container's, which may start meanwhile. */
+static int hold_volume(struct gt_container *ctr, const struct gt_container_mount *own, const char *user, struct gt_fsroot *root, struct gantry_mount *mount,
+		       struct gt_error *err)
+{
+	struct gt_driver *driver = driver_of(ctr, own, err);
+	if (!driver || gt_vol_mount(driver, own->name, user, !own->rw, mount, err) < 0)
+		return gt_context(err, "mount the volume %s on %s", own->name, own->destination);
+	root->holds = gt_xrealloc(root->holds, (root->hold_count + 1) * sizeof *root->holds);
+	root->holds[root->hold_count++] = (struct gt_fs_hold){ driver, gt_xstrdup(own->name), gt_xstrdup(user) };
+	return 0;
+}
+
+static int add_mount(struct gt_container *ctr, const struct gt_container_mount *own, const char *user, struct gt_fsroot *root, struct gt_error *err)
 {
 	struct stat info;
 	bool bind = is_type(own, "bind");
@@ -236,7 +253,8 @@ static int add_mount(struct gt_container *ctr, const struct gt_container_mount *
 		snprintf(mount->type, sizeof mount->type, "bind");
 		snprintf(mount->source, sizeof mount->source, "%s", own->source);
 		snprintf(mount->options, sizeof mount->options, "%s%s", own->non_recursive ? "bind" : "rbind", own->rw ? "" : ",ro");
-	} else if ((is_type(own, "image") ? describe_image : describe_volume)(ctr, own, mount, err) < 0 || add_subpath(own, mount, err) < 0) {
+	} else if ((is_type(own, "image") ? describe_image(ctr, own, mount, err) : hold_volume(ctr, own, user, root, mount, err)) < 0 ||
+		   add_subpath(own, mount, err) < 0) {
 		free(mount);
 		return -1;
 	}
@@ -256,11 +274,14 @@ int gt_container_fsroot(struct gt_container *ctr, struct gt_fsroot *root, struct
 		return gt_fail(err, GT_NOT_FOUND, "No such container: %s", ctr->id);
 	if (running)
 		return 0;
+	char job[GT_ID_LEN + 1];
+	gt_id_new(job);
+	AUTO_FREE char *user = gt_xasprintf("%s-files-%.16s", ctr->id, job);
 	struct gantry_mount *layer = mount_new();
 	add_to_root(root, layer, "/");
 	int rc = gt_layer_mount(gt_images_storage(ctr->engine->images), ctr->id, false, layer, err);
 	for (size_t i = 0; rc == 0 && i < ctr->mount_count; i++)
-		rc = add_mount(ctr, &ctr->mounts[i], root, err);
+		rc = add_mount(ctr, &ctr->mounts[i], user, root, err);
 	if (rc < 0)
 		gt_container_fsroot_free(root);
 	return rc;
@@ -272,6 +293,15 @@ void gt_container_fsroot_free(struct gt_fsroot *root)
 		free((void *)root->mounts[i]);
 		free((void *)root->destinations[i]);
 	}
+	for (size_t i = 0; i < root->hold_count; i++) {
+		struct gt_fs_hold *hold = &root->holds[i];
+		struct gt_error err = { 0 };
+		if (gt_vol_release(hold->driver, hold->volume, hold->user, &err) < 0)
+			gt_warn("a volume could not be released", "volume", hold->volume, "id", hold->user, "error", err.message);
+		free(hold->volume);
+		free(hold->user);
+	}
+	free(root->holds);
 	free((void *)root->mounts);
 	free((void *)root->destinations);
 	*root = (struct gt_fsroot){ 0 };

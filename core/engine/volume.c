@@ -227,16 +227,86 @@ void volume_unclaim_fill(struct gt_engine *engine, const char *name)
 		volume->filled = false;
 }
 
+/* ---- drivers that count ---- */
+
+struct tally {
+	struct gt_driver *driver;
+	struct gantry_volume_use *uses;
+	size_t count;
+};
+
+static void run_tally(void *arg)
+{
+	struct tally *tally = arg;
+	struct gt_error err = { 0 };
+	if (gt_vol_reconcile(tally->driver, tally->uses, tally->count, &err) < 0)
+		gt_warn("a volume driver's mounts may not be those of the containers that run", "driver", gt_driver_name(tally->driver), "error", err.message);
+	for (size_t i = 0; i < tally->count; i++) {
+		free((char *)(uintptr_t)tally->uses[i].name);
+		free((char *)(uintptr_t)tally->uses[i].container_id);
+	}
+	free(tally->uses);
+	free(tally);
+}
+
+static void count_uses(struct tally *tally, struct gt_container *ctr)
+{
+	for (size_t i = 0; i < ctr->mount_count; i++) {
+		const struct gt_container_mount *own = &ctr->mounts[i];
+		if (strcmp(own->type, "volume") || !own->driver || strcmp(own->driver, gt_driver_name(tally->driver)))
+			continue;
+		tally->uses = gt_xrealloc(tally->uses, (tally->count + 1) * sizeof *tally->uses);
+		tally->uses[tally->count++] = (struct gantry_volume_use){ .name = gt_xstrdup(own->name), .container_id = gt_xstrdup(ctr->id) };
+	}
+}
+
+/* Drivers that volumes have, each once. */
+static json_t *drivers_in_use(struct gt_volumes *volumes)
+{
+	json_t *names = json_object();
+	struct gt_map_slot *slot;
+	LOCKED(&volumes->lock);
+	for (size_t i = 0; (slot = gt_map_next(&volumes->map, &i)) != NULL;)
+		json_object_set_new(names, ((struct volume *)slot->value)->driver, json_true());
+	return names;
+}
+
+void gt_volumes_reconcile(struct gt_engine *engine)
+{
+	AUTO_JSON json_t *names = drivers_in_use(engine->volumes);
+	struct gt_container **all = gt_containers_all(engine, NULL);
+	const char *name;
+	json_t *value;
+	json_object_foreach(names, name, value) {
+		struct gt_driver *driver = gt_driver_find(engine->drivers, GANTRY_VOLUME, name, NULL);
+		if (!driver || !gt_vol_counts(driver))
+			continue; /* a volume says when it is used that its driver is not there */
+		struct tally *tally = gt_xcalloc(1, sizeof *tally);
+		*tally = (struct tally){ .driver = driver };
+		for (size_t i = 0; all[i]; i++) {
+			if (gt_container_is_running(all[i]))
+				count_uses(tally, all[i]);
+		}
+		gt_work(engine, run_tally, tally);
+	}
+	gt_containers_put(all);
+}
+
 /* ---- removal ---- */
 
-/* With the lock held. */
-static int unmake(struct gt_engine *engine, struct volume *volume, struct gt_error *err)
+/* With the lock held. force: it is forgotten even where its driver is away or cannot remove it. */
+static int unmake(struct gt_engine *engine, struct volume *volume, bool force, struct gt_error *err)
 {
 	struct gt_volumes *volumes = engine->volumes;
-	struct gt_driver *driver = gt_driver_find(engine->drivers, GANTRY_VOLUME, volume->driver, err);
-	if (!driver || save(volumes, volume, "remove", err) < 0 || gt_vol_remove(driver, volume->name, err) < 0) {
-		save(volumes, volume, NULL, NULL); /* it stays, and may be used again */
-		return gt_context(err, "remove %s", volume->name);
+	struct gt_error why = { 0 };
+	struct gt_driver *driver = gt_driver_find(engine->drivers, GANTRY_VOLUME, volume->driver, &why);
+	if (!driver || save(volumes, volume, "remove", &why) < 0 || gt_vol_remove(driver, volume->name, &why) < 0) {
+		if (!force) {
+			save(volumes, volume, NULL, NULL); /* it stays, and may be used again */
+			*err = why;
+			return gt_context(err, "remove %s", volume->name);
+		}
+		gt_warn("a volume is forgotten that its driver did not remove", "volume", volume->name, "error", why.message);
 	}
 	if (gt_store_remove(volumes->documents, volume->name, err) < 0)
 		return gt_context(err, "remove %s", volume->name);
@@ -264,7 +334,7 @@ int gt_volume_remove(struct gt_engine *engine, const char *name, bool force, str
 		return force ? 0 : gt_fail(err, GT_NOT_FOUND, "get %.255s: no such volume", name);
 	if (volume->users.count)
 		return fail_in_use(volume, err);
-	return unmake(engine, volume, err);
+	return unmake(engine, volume, force, err);
 }
 
 void volume_remove_unused(struct gt_engine *engine, const char *name)
@@ -272,7 +342,7 @@ void volume_remove_unused(struct gt_engine *engine, const char *name)
 	struct gt_error err = { 0 };
 	LOCKED(&engine->volumes->lock);
 	struct volume *volume = gt_map_get(&engine->volumes->map, name);
-	if (volume && !volume->users.count && unmake(engine, volume, &err) < 0)
+	if (volume && !volume->users.count && unmake(engine, volume, false, &err) < 0)
 		gt_warn("an anonymous volume could not be removed", "volume", name, "error", err.message);
 }
 
@@ -308,7 +378,7 @@ json_t *gt_volumes_prune(struct gt_engine *engine, const json_t *filters, struct
 		struct gt_error local = { 0 };
 		struct gt_driver *driver = gt_driver_find(engine->drivers, GANTRY_VOLUME, volume->driver, NULL);
 		bool sized = driver && gt_vol_usage(driver, volume->name, &usage, NULL) == 0 && usage.bytes > 0;
-		if (unmake(engine, volume, &local) < 0) {
+		if (unmake(engine, volume, false, &local) < 0) {
 			gt_warn("a volume was not pruned", "volume", names.items[i], "error", local.message);
 			continue;
 		}
@@ -348,8 +418,13 @@ static json_t *describe(struct gt_engine *engine, const struct volume *volume)
 	struct gt_driver *driver = gt_driver_find(engine->drivers, GANTRY_VOLUME, volume->driver, NULL);
 	if (driver)
 		gt_vol_inspect(driver, volume->name, info, NULL);
+	bool global = driver && ((gt_driver_capabilities(driver) & GANTRY_VOL_GLOBAL) || (info->flags & GANTRY_VOLUME_GLOBAL));
 	json_t *json = json_pack("{s:s s:s s:s s:s s:O s:s s:O}", "CreatedAt", created, "Driver", volume->driver, "Mountpoint", info->mountpoint, "Name",
-				 volume->name, "Labels", volume->labels, "Scope", "local", "Options", volume->options);
+				 volume->name, "Labels", volume->labels, "Scope", global ? "global" : "local", "Options", volume->options);
+	json_t *status = info->status[0] ? json_loads(info->status, 0, NULL) : NULL;
+	if (json_object_size(status))
+		json_object_set(json, "Status", status);
+	json_decref(status);
 	free(info);
 	return json;
 }

@@ -15,6 +15,14 @@
 #include "base/error.h"
 #include "gantry/plugin.h"
 
+struct gt_driver;
+
+/* A volume's mount that is released when the job is done. */
+struct gt_fs_hold {
+	struct gt_driver *driver;
+	char *volume, *user;
+};
+
 /* The root file system that a job works on: a running container's (pid > 0: its mount namespace and root), or
  * mounts made privately: mounts[0] is the root, others (volumes) stand at destinations[i] inside it. */
 struct gt_fsroot {
@@ -23,6 +31,8 @@ struct gt_fsroot {
 	const struct gantry_mount *const *mounts;
 	const char *const *destinations;
 	size_t count;
+	struct gt_fs_hold *holds;       /* of whoever made the root */
+	size_t hold_count;
 };
 
 struct gt_fs_stat {

@@ -201,6 +201,42 @@ static json_t *describe(struct kit *kit, struct gt_error *err)
 	return described;
 }
 
+static bool is_family(const json_t *driver)
+{
+	size_t i;
+	json_t *capability;
+	json_array_foreach(json_object_get(driver, "Capabilities"), i, capability) {
+		if (strcmp(json_string_value(capability), "family") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The suite for each driver that the family has now. */
+static void run_family(struct kit *kit, const char *name)
+{
+	struct gt_error err = { 0 };
+	size_t i;
+	json_t *member;
+	kit->driver_name = NULL;
+	AUTO_JSON json_t *names = load(kit, &err) == 0 ? gt_driver_names(kit->drivers, GANTRY_VOLUME) : NULL;
+	unload(kit);
+	kit->driver_name = name;
+	if (check(kit, names != NULL, &err, "open") && json_array_size(names) == 0)
+		skip(kit, "the family has no driver now", "the rules for drivers of volumes");
+	json_array_foreach(names, i, member)
+		run_suite(kit, "volume", json_string_value(member));
+}
+
+static void run_driver(struct kit *kit, const json_t *driver)
+{
+	const char *kind = json_string_value(json_object_get(driver, "Kind")), *name = json_string_value(json_object_get(driver, "Name"));
+	if (is_family(driver))
+		run_family(kit, name);
+	else
+		run_suite(kit, kind, name);
+}
+
 static int run_suites(struct kit *kit, const json_t *described)
 {
 	size_t i;
@@ -212,7 +248,7 @@ static int run_suites(struct kit *kit, const json_t *described)
 	}
 	diagnose("plugin %s %s: %s", kit->plugin, json_string_value(json_object_get(plugin, "Version")), json_string_value(json_object_get(plugin, "Description")));
 	json_array_foreach(json_object_get(plugin, "Drivers"), i, driver)
-		run_suite(kit, json_string_value(json_object_get(driver, "Kind")), json_string_value(json_object_get(driver, "Name")));
+		run_driver(kit, driver);
 	printf("1..%u\n", kit->tests);
 	diagnose("%u rules, %u not kept", kit->tests, kit->failed);
 	return kit->failed ? 1 : 0;

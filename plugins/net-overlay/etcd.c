@@ -62,7 +62,7 @@ int etcd_open(const struct etcd_settings *settings, struct etcd **out, struct ga
 	if (!etcd)
 		return gantry_fail(err, GANTRY_E_INTERNAL, "out of memory");
 	pthread_mutex_init(&etcd->lock, NULL);
-	etcd->curl = curl_load(err);
+	etcd->curl = curl_load("etcd", err);
 	etcd->ca = copy(settings->ca);
 	etcd->cert = copy(settings->cert);
 	etcd->key = copy(settings->key);

@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "curl.h"
+#include "common/curl.h"
 #include "etcd.h"
 
 #define IDLE_MAX 4

@@ -15,7 +15,7 @@
  *   nat.c          the nftables tables "gantry-overlay"
  *   ports.c        ops of published ports; their records, sockets and relay are ../common/'s
  *   underlay.c     this host's address for the tunnels
- *   etcd.h         etcd's JSON gateway; curl.h libcurl
+ *   etcd.h         etcd's JSON gateway
  *
  * In etcd, below the configured prefix (P):
  *

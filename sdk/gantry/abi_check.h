@@ -1,5 +1,5 @@
 /*
- * gantry/abi_check.h - pins the layout of every struct of <gantry/plugin.h>, as ABI 1.1 has it on LP64 machines.
+ * gantry/abi_check.h - pins the layout of every struct of <gantry/plugin.h>, as ABI 1.2 has it on LP64 machines.
  *
  * The engine's loader includes it, and a driver may: a compiler, a flag or an edit that moves a member then fails to compile
  * instead of crashing a daemon. A minor version adds lines for what it appends; the offsets that are here never change. A struct
@@ -27,6 +27,7 @@
 #define GANTRY_ABI_1_0_SIZE_NETWORK 64
 #define GANTRY_ABI_1_0_SIZE_ENDPOINT 360
 #define GANTRY_ABI_1_0_SIZE_NETWORK_OPS 80
+#define GANTRY_ABI_1_0_SIZE_VOLUME_INFO 4112
 #define GANTRY_ABI_1_0_SIZE_VOLUME_OPS 80
 #define GANTRY_ABI_1_0_SIZE_STORAGE_OPS 96
 
@@ -171,15 +172,21 @@ GANTRY_ABI_OFFSET(struct gantry_network_ops, members, 96);
 GANTRY_ABI_OFFSET(struct gantry_network_ops, endpoint_rename, 104);
 GANTRY_ABI_OFFSET(struct gantry_network_ops, peers, 112);
 
-GANTRY_ABI_SIZE(struct gantry_volume_info, 4112);
+GANTRY_ABI_SIZE(struct gantry_volume_info, 12304);
+GANTRY_ABI_OFFSET(struct gantry_volume_info, flags, 4);
 GANTRY_ABI_OFFSET(struct gantry_volume_info, created_ns, 8);
 GANTRY_ABI_OFFSET(struct gantry_volume_info, mountpoint, 16);
+GANTRY_ABI_OFFSET(struct gantry_volume_info, status, GANTRY_ABI_1_0_SIZE_VOLUME_INFO);
+
+GANTRY_ABI_SIZE(struct gantry_volume_use, 24);
+GANTRY_ABI_OFFSET(struct gantry_volume_use, name, 8);
+GANTRY_ABI_OFFSET(struct gantry_volume_use, container_id, 16);
 
 GANTRY_ABI_SIZE(struct gantry_usage, 24);
 GANTRY_ABI_OFFSET(struct gantry_usage, bytes, 8);
 GANTRY_ABI_OFFSET(struct gantry_usage, inodes, 16);
 
-GANTRY_ABI_SIZE(struct gantry_volume_ops, 80);
+GANTRY_ABI_SIZE(struct gantry_volume_ops, 96);
 GANTRY_ABI_OFFSET(struct gantry_volume_ops, open, 8);
 GANTRY_ABI_OFFSET(struct gantry_volume_ops, close, 16);
 GANTRY_ABI_OFFSET(struct gantry_volume_ops, create, 24);
@@ -189,6 +196,8 @@ GANTRY_ABI_OFFSET(struct gantry_volume_ops, release, 48);
 GANTRY_ABI_OFFSET(struct gantry_volume_ops, list, 56);
 GANTRY_ABI_OFFSET(struct gantry_volume_ops, inspect, 64);
 GANTRY_ABI_OFFSET(struct gantry_volume_ops, usage, 72);
+GANTRY_ABI_OFFSET(struct gantry_volume_ops, reconcile, GANTRY_ABI_1_0_SIZE_VOLUME_OPS);
+GANTRY_ABI_OFFSET(struct gantry_volume_ops, family, 88);
 
 GANTRY_ABI_SIZE(struct gantry_layer_dir, 4104);
 GANTRY_ABI_OFFSET(struct gantry_layer_dir, whiteouts, 4);

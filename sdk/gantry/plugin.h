@@ -411,12 +411,28 @@ struct gantry_network_ops {
 
 #define GANTRY_VOL_GLOBAL (1ull << 0)           /* volumes are seen from several hosts */
 #define GANTRY_VOL_USAGE  (1ull << 1)           /* has usage() */
+/* Since 1.2: stands for drivers whose names are known at run time alone (servers that come and go). The engine opens it under its own name for
+ * family() only. Where a user names a volume driver that no plugin lists, the engine calls open() with that name, of [a-zA-Z0-9][a-zA-Z0-9_-]{0,63}:
+ * success makes it a driver with a host table, state_dir and run_dir of its own, until the engine ends; GANTRY_E_NOT_FOUND: there is none of
+ * that name. It must be found as long as its state_dir tells of volumes, even where what serves it is away. */
+#define GANTRY_VOL_FAMILY (1ull << 2)
 
 struct gantry_volume_info {
 	uint32_t size;
-	uint32_t reserved;
+	uint32_t flags;                 /* out: GANTRY_VOLUME_*; zero before 1.2 */
 	int64_t created_ns;             /* CLOCK_REALTIME; 0: unknown */
 	char mountpoint[GANTRY_PATH_MAX];       /* for people; empty where there is none on the host */
+	/* since 1.2 */
+	char status[8192];              /* for people: a JSON object of what the driver has to tell; empty: nothing */
+};
+#define GANTRY_VOLUME_GLOBAL 1u         /* this one is seen from several hosts, whatever the driver's capabilities say */
+
+/* A volume that a container has mounted; since 1.2. */
+struct gantry_volume_use {
+	uint32_t size;
+	uint32_t reserved;
+	const char *name;
+	const char *container_id;
 };
 
 struct gantry_usage {
@@ -436,8 +452,9 @@ struct gantry_volume_ops {
 	int (*create)(void *driver, const struct gantry_call *call, const char *name, const struct gantry_options *options,
 		      struct gantry_error *err);
 	int (*remove)(void *driver, const struct gantry_call *call, const char *name, struct gantry_error *err);
-	/* Describes the mount for a container. Each mount() is paired with one release(); after a crash the
-	 * engine may call release() without mount(). */
+	/* Describes the mount for a container, or for work on the files of one that does not run (container_id is then its id and a
+	 * suffix). Each mount() is paired with one release(), but of several mounts of a volume for one container_id the first release() ends all;
+	 * after a crash the engine may call release() without mount(). */
 	int (*mount)(void *driver, const struct gantry_call *call, const char *name, const char *container_id, int read_only,
 		     struct gantry_mount *mount, struct gantry_error *err);
 	int (*release)(void *driver, const struct gantry_call *call, const char *name, const char *container_id,
@@ -447,6 +464,13 @@ struct gantry_volume_ops {
 		       struct gantry_error *err);
 	int (*usage)(void *driver, const struct gantry_call *call, const char *name, struct gantry_usage *usage,
 		     struct gantry_error *err);
+	/* Since 1.2, where the driver counts its mounts. Once after open(), when the engine knows which containers live: of the mounts of an earlier
+	 * life, those in `uses` are all there should be. Release the others; restore what is missing. Mounts made since open() are none of
+	 * its business, as other ops run at the same time. */
+	int (*reconcile)(void *driver, const struct gantry_call *call, const struct gantry_volume_use *uses, size_t count, size_t use_size,
+			 struct gantry_error *err);
+	/* Since 1.2, for GANTRY_VOL_FAMILY: the names that open() would find now. */
+	int (*family)(void *driver, const struct gantry_call *call, gantry_visit visit, void *arg, struct gantry_error *err);
 };
 
 /* ---- storage drivers ---------------------------------------------------------------------------- */

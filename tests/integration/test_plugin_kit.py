@@ -184,7 +184,7 @@ def test_a_driver_that_crashes_is_told(tmp_path, sdk):
 
 # ---- our own ----
 
-@pytest.mark.parametrize("plugin", ["vol-local", "storage-overlay", "net-bridge", "net-host", "net-macvlan"])
+@pytest.mark.parametrize("plugin", ["vol-local", "vol-docker", "storage-overlay", "net-bridge", "net-host", "net-macvlan"])
 def test_our_own_drivers_keep_every_rule(plugin):
     code, report = check_plugin(os.path.join(BUILD, "plugins", plugin + ".so"))
     assert code == 0 and "not ok" not in report, report

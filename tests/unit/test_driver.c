@@ -236,6 +236,22 @@ static void the_real_drivers_load(void **state)
 	assert_int_equal(gt_driver_capabilities(gt_driver_find(fixture->drivers, GANTRY_NETWORK, "null", &err)), GANTRY_NET_NONE);
 }
 
+static void a_family_has_no_process_of_its_own(void **state)
+{
+	struct drivers_fixture *fixture = *state;
+	plant_plugin(fixture, "plugins/vol-docker.so", "vol-docker.so");
+	start_drivers(fixture, "");
+	AUTO_JSON json_t *all = gt_drivers_describe(fixture->drivers);
+	if (!drivers_isolated) {
+		assert_int_equal(json_array_size(json_object_get(all, "Plugins")), 1);
+		return;
+	}
+	AUTO_FREE char *reason = refusal_of(fixture, "vol-docker.so"), *wanted = gt_xasprintf(
+		"plugin %s/plugins/vol-docker.so: driver docker-plugins stands for drivers whose names are not known yet (family), which it can in the daemon alone: "
+		"leave out isolate = process", fixture->dir);
+	assert_string_equal(reason, wanted);
+}
+
 static void loading_again_and_again_leaves_nothing_open(void **state)
 {
 	struct drivers_fixture *fixture = *state;
@@ -270,6 +286,7 @@ int main(void)
 		TEST(sections_without_a_plugin_fail_the_check_alone),
 		TEST(a_plugin_can_be_switched_off_or_live_elsewhere),
 		TEST(the_real_drivers_load),
+		TEST(a_family_has_no_process_of_its_own),
 		TEST(loading_again_and_again_leaves_nothing_open),
 	};
 	return run_both("driver", tests, GT_COUNT(tests));

@@ -1,5 +1,5 @@
 /*
- * curl.h - libcurl by dlopen, once etcd is configured: with all that it depends on, it would be most of an idle daemon's memory.
+ * curl.h - libcurl by dlopen, once a driver needs it: with all that it depends on, it would be most of an idle daemon's memory.
  *
  * The declarations come from libcurl's own headers, so a wrong signature does not compile. The library stays loaded once it is. Thread safe.
  */
@@ -22,5 +22,5 @@ struct curl_calls {
 #undef CURL_DECLARE
 };
 
-/* NULL with err where the library is not there. */
-const struct curl_calls *curl_load(struct gantry_error *err);
+/* who: what needs it ("etcd"), for the sentence. NULL with err where the library is not there. */
+const struct curl_calls *curl_load(const char *who, struct gantry_error *err);

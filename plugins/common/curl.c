@@ -1,4 +1,4 @@
-#include "curl.h"
+#include "common/curl.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -10,11 +10,11 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct curl_calls calls;
 static bool loaded;
 
-static int load(struct gantry_error *err)
+static int load(const char *who, struct gantry_error *err)
 {
 	void *handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
 	if (!handle)
-		return gantry_fail(err, GANTRY_E_UNSUPPORTED, "etcd needs libcurl (package libcurl4): %s", dlerror());
+		return gantry_fail(err, GANTRY_E_UNSUPPORTED, "%s needs libcurl (package libcurl4): %s", who, dlerror());
 #define FIND(name)                                                                                                    \
 	calls.name = (__typeof__(calls.name))dlsym(handle, #name);                                                    \
 	if (!calls.name)                                                                                              \
@@ -26,11 +26,11 @@ static int load(struct gantry_error *err)
 	return 0;
 }
 
-const struct curl_calls *curl_load(struct gantry_error *err)
+const struct curl_calls *curl_load(const char *who, struct gantry_error *err)
 {
 	pthread_mutex_lock(&lock);
 	if (!loaded)
-		loaded = load(err) == 0;
+		loaded = load(who, err) == 0;
 	pthread_mutex_unlock(&lock);
 	return loaded ? &calls : NULL;
 }
