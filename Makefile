@@ -5,7 +5,8 @@
 #   make unit | integration    one of them
 #   make BUILD=build/asan SAN=address,undefined     a sanitizer build (also SAN=thread)
 #   make install DESTDIR= PREFIX=/usr/local         and uninstall
-#   make crash                 random work with deaths of daemon and shims; ROUNDS (500), SECONDS (3600), SEED, FROM
+#   make crash                 random work with deaths of daemon, shims and drivers; ROUNDS (500), SECONDS (3600), SEED, FROM
+#   make crash-hosts           the same with deaths of drivers' processes alone; KILLS (100), SEED, FROM
 #   make soak                  networks and endpoints that come and go; CYCLES (10000)
 #   make tsan                  unit tests with ThreadSanitizer
 #   make fuzz                  libFuzzer targets, FUZZ_SECONDS (10) each
@@ -168,6 +169,9 @@ test: unit integration
 # Prints its seed, and how to repeat where it fails.
 crash: all
 	@GT_BUILD=$(abspath $(BUILD)) ROUNDS=$(ROUNDS) SECONDS=$(SECONDS) SEED=$(SEED) FROM=$(FROM) tests/crash/run
+# A hundred deaths (KILLS) of the processes of isolated drivers, under load.
+crash-hosts: all
+	@GT_BUILD=$(abspath $(BUILD)) KILLS=$(KILLS) SEED=$(SEED) FROM=$(FROM) tests/crash/run hosts
 soak: all
 	@GT_BUILD=$(abspath $(BUILD)) CYCLES=$(or $(CYCLES),10000) /usr/bin/python3 -m pytest -q -s -p no:cacheprovider tests/integration/test_soak.py
 # Threads: the unit tests with ThreadSanitizer.
@@ -227,4 +231,4 @@ clean:
 	rm -rf $(BUILD)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all unit integration test crash soak tsan fuzz fuzz-run lint install uninstall clean
+.PHONY: all unit integration test crash crash-hosts soak tsan fuzz fuzz-run lint install uninstall clean

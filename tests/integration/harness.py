@@ -224,6 +224,17 @@ class Daemon:
         found.discard(os.getpid())
         return found
 
+    def plugin_hosts(self):
+        """The processes of isolated plugins that this daemon has started, by its network namespace: {pid: plugin}."""
+        found = {}
+        wanted = os.stat("/run/netns/" + self.name).st_ino
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError, IndexError):
+                if os.path.basename(os.readlink(f"/proc/{pid}/exe")).startswith("gantry-plugin-host") and os.stat(f"/proc/{pid}/ns/net").st_ino == wanted:
+                    with open(f"/proc/{pid}/cmdline") as f:
+                        found[int(pid)] = f.read().split("\0")[1]
+        return found
+
     def cgroups(self):
         """Our cgroup directories, over all hierarchies."""
         found = []

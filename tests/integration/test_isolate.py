@@ -50,14 +50,7 @@ def running(daemon, plugin):
 
 
 def hosts(daemon):
-    """All processes of plugins that this daemon has started, by its network namespace."""
-    found = []
-    wanted = os.stat("/run/netns/" + daemon.name).st_ino
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            if os.path.basename(os.readlink(f"/proc/{pid}/exe")).startswith("gantry-plugin-host") and os.stat(f"/proc/{pid}/ns/net").st_ino == wanted:
-                found.append(int(pid))
-    return found
+    return list(daemon.plugin_hosts())
 
 
 def status(pid):

@@ -353,6 +353,12 @@ static void landed(struct remote *remote)
 		pthread_cond_broadcast(&remote->changed);
 }
 
+/* Ops may be repeated, as plugin.h has it. What a process has half done is the next one's to finish: nobody else knows of it. */
+static bool may_repeat(enum wire_opcode op, const struct listener *listener)
+{
+	return op != WIRE_OPEN && op != WIRE_CLOSE && (!listener || listener->count == 0);
+}
+
 /* Until a process has heard the call, or there is none. *flies: it is in flight still. */
 static int try_call(struct gt_driver *driver, enum wire_opcode op, const struct gantry_call *call, struct wire_args *args, struct listener *listener,
 		    bool *flies, struct gantry_error *err)
@@ -362,6 +368,7 @@ static int try_call(struct gt_driver *driver, enum wire_opcode op, const struct 
 	struct attempt attempt = { .driver = driver, .op = &WIRE_OPS[op], .deadline = op_time(op, call), .args = args, .listener = listener,
 				   .err = err };
 	enum outcome outcome = GONE;
+	bool died = false;
 	for (int tries = 0; tries < TRIES; tries++) {
 		if (*flies)
 			landed(remote);
@@ -374,9 +381,10 @@ static int try_call(struct gt_driver *driver, enum wire_opcode op, const struct 
 			channel_give(remote, attempt.sock, life);
 		else if (attempt.sock >= 0)
 			close(attempt.sock);
-		if (outcome != UNHEARD)
+		if (outcome != UNHEARD && (outcome != GONE || died || !may_repeat(op, listener)))
 			break;
-		/* It ended before the call. */
+		/* It ended before the call, or within it. */
+		died |= outcome == GONE;
 		remote_await_end(remote, life);
 	}
 	if (outcome == ANSWERED)

@@ -11,8 +11,8 @@
  * wire.c, frame.c    the bytes
  *
  * A channel is a pair of sockets that carries one call at a time; the process has a thread for each. What a process says is checked; one that answers with
- * nonsense, or not in time, is killed. A process that ends fails the calls it had in progress and is started again: its drivers are opened, and networks told,
- * before the next call. Those that come meanwhile wait a little.
+ * nonsense, or not in time, is killed. One that ends is started again: its drivers are opened, and networks told, before the next call. The calls that it had in
+ * progress are made once more then, and those that come meanwhile wait a little.
  *
  * The process ends with the thread that started it (PR_SET_PDEATHSIG), and so with the daemon.
  */
