@@ -78,7 +78,7 @@ static int enter(const struct gt_runtime *runtime, struct gt_error *err)
 		return errno == ESRCH ? fail_ended(err) : gt_fail_sys(err, GT_INTERNAL, errno, "enter the container's namespaces");
 	if (flags & CLONE_NEWUSER && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
 		return gt_fail_errno(err, errno, "become root of the user namespace");
-	return 0;
+	return keyring_join(&runtime->spec, err);
 }
 
 static void go_between(const struct gt_runtime *runtime, const json_t *process, const int stdio[3], int sock) __attribute__((noreturn));

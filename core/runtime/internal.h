@@ -81,6 +81,10 @@ void spec_release(struct spec *spec);
 /* The namespace of a kind, or NULL where the host's is shared. */
 const struct spec_namespace *spec_namespace(const struct spec *spec, int flag);
 
+/* ---- keyring.c ---- */
+/* The caller's session keyring is the container's from now on: a new one named after it, or the one of that name. Success where there are no keyrings. */
+int keyring_join(const struct spec *spec, struct gt_error *err);
+
 /* ---- mount.c ---- */
 /* Performs a mount without a place: a detached mount's fd, or -1. remap: for a container with a user namespace of its own, else NULL. */
 int mount_detached(const struct spec_mount *mount, const struct remap *remap, bool idmap_layers, struct gt_error *err);

@@ -159,6 +159,8 @@ static int set_up(const struct sandbox *sandbox, struct plan *plan, int *console
 	if (sandbox->wait_for_maps ? receive_prepared(sandbox, &prepared, err) < 0 || become_root_inside(err) < 0 :
 				     rootfs_prepare(spec, NULL, &prepared, err) < 0)
 		return -1;
+	if (keyring_join(spec, err) < 0)
+		return -1;
 	if (is_new(spec, CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP) < 0)
 		return gt_fail_errno(err, errno, "make a cgroup namespace");
 	if (is_new(spec, CLONE_NEWNET))
