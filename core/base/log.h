@@ -4,6 +4,9 @@
  * text:  2026-01-02T03:04:05.678Z info container started id=4f1c name=web
  * json:  {"time":"...","level":"info","msg":"container started","id":"4f1c","name":"web"}
  *
+ * journal: where the fd is the one that systemd connected to the journal ($JOURNAL_STREAM, systemd.exec(5)) and the format is text, a line is an entry: MESSAGE
+ * is the line without time and level, PRIORITY the level, and each pair a field as well (GANTRY_ID=4f1c). Where the journal takes none, it is a line on the fd.
+ *
  * Each line is one write(2), so lines of several threads and processes do not mix.
  * Values are escaped: a hostile name cannot forge a line. Thread safe.
  */

@@ -42,7 +42,7 @@ static const struct key KEYS[] = {
 	{ "daemon", "plugin_dir", PATH, AT(plugin_dir), GANTRY_LIBEXEC "/plugins", 0, 0, "drivers: every *.so in it is loaded" },
 	{ "daemon", "libexec_dir", PATH, AT(libexec_dir), GANTRY_LIBEXEC, 0, 0, "gantry-shim, gantry-init, gantry-fs and gantry-plugin-host" },
 	{ "daemon", "log_level", LEVEL, AT(log_level), "info", 0, 0, "debug, info, warn or error (reloadable)" },
-	{ "daemon", "log_format", FORMAT, AT(log_json), "text", 0, 0, "text or json (reloadable)" },
+	{ "daemon", "log_format", FORMAT, AT(log_json), "text", 0, 0, "text or json (reloadable); text goes to systemd's journal as fields where standard error is the journal" },
 	{ "daemon", "max_body", SIZE, AT(max_body), "4m", 4096, 1 << 30, "largest JSON request body" },
 	{ "daemon", "max_connections", NUMBER, AT(max_connections), "1024", 8, 65536, "clients at one time" },
 	{ "daemon", "shutdown_timeout", NUMBER, AT(shutdown_timeout), "15", 0, 3600, "seconds that requests get to end at SIGTERM" },

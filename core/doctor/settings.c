@@ -6,9 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/journal.h"
 #include "internal.h"
-
-#define JOURNAL_SOCKET "/run/systemd/journal/socket"
 
 static const char *text_of(const json_t *object, const char *key)
 {
@@ -60,11 +59,11 @@ static void check_drivers(struct report *report)
 
 static void check_journal(struct report *report)
 {
-	bool there = access(JOURNAL_SOCKET, W_OK) == 0, wanted = strcmp(report->config->log_driver, "journald") == 0;
+	bool there = access(GT_JOURNAL_SOCKET, W_OK) == 0, wanted = strcmp(report->config->log_driver, "journald") == 0;
 	if (there)
-		found(report, "journal", FINE, "", "journald takes logs at " JOURNAL_SOCKET);
+		found(report, "journal", FINE, "", "journald takes logs at " GT_JOURNAL_SOCKET);
 	else if (wanted)
-		found(report, "journal", FAILED, "start systemd-journald, or set another [log] driver", "[log] driver is journald, and nobody serves " JOURNAL_SOCKET);
+		found(report, "journal", FAILED, "start systemd-journald, or set another [log] driver", "[log] driver is journald, and nobody serves " GT_JOURNAL_SOCKET);
 	else
 		found(report, "journal", FINE, "", "there is no journald: --log-driver journald cannot be used, which is not the default");
 }

@@ -9,10 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/journal.h"
 #include "engine/config_check.h"
 
 #define MAX_HEAD (32 * 1024)
-#define JOURNAL_SOCKET "/run/systemd/journal/socket"
 #define SYSLOG_SOCKET "/dev/log"
 #define DEFAULT_TAG "{{.ID}}"
 
@@ -392,7 +392,7 @@ static int annotate_forward(const struct gt_container *ctr, json_t *annotations,
 {
 	AUTO_BUF struct gt_buf tag = { 0 };
 	AUTO_BUF struct gt_buf head = { 0 };
-	const char *driver = driver_of(ctr), *template = option_of(ctr, "tag"), *mode = option_of(ctr, "mode"), *to = JOURNAL_SOCKET;
+	const char *driver = driver_of(ctr), *template = option_of(ctr, "tag"), *mode = option_of(ctr, "mode"), *to = GT_JOURNAL_SOCKET;
 	bool stream = false;
 	if (render_tag(ctr, template && template[0] ? template : DEFAULT_TAG, &tag, err) < 0)
 		return -1;
