@@ -1,6 +1,5 @@
 #include "shim/log_forward.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -13,16 +12,28 @@
 
 #include "base/auto.h"
 #include "base/buf.h"
+#include "base/clock.h"
+#include "base/id.h"
+#include "base/journal.h"
 #include "base/log.h"
 
 #define PATIENCE_MS 1000
 #define SYSLOG_INFO 6
 #define SYSLOG_ERR 3
+#define STREAMS 3
+
+/* A line that comes in pieces, as it is too long. */
+struct partial {
+	char id[GT_ID_LEN + 1];
+	unsigned ordinal;                       /* of the last piece; 0: none has come */
+	int64_t time;                           /* of the first */
+};
 
 struct gt_forward {
 	struct gt_forward_settings settings;    /* strings are owned */
 	int fd;                                 /* -1: not connected */
 	struct gt_buf out;
+	struct partial partials[STREAMS];
 	bool failing;                           /* said so already; nothing is waited for */
 };
 
@@ -117,19 +128,32 @@ static void deliver(struct gt_forward *forward)
 	}
 }
 
-/* systemd's "Native Journal Protocol": NAME, newline, the length in 64 bits, the value, newline, as the text may hold anything. */
-static void put_journald(struct gt_forward *forward, int priority, const char *text, size_t len, bool whole)
+/* Pieces have an id in common, count from 1, and all have the time of the first. */
+static void put_partial(struct gt_buf *out, struct partial *partial, int64_t *time, bool whole)
+{
+	if (partial->ordinal++ == 0) {
+		gt_id_new(partial->id);
+		partial->time = *time;
+	}
+	*time = partial->time;
+	gt_buf_printf(out, "%sCONTAINER_PARTIAL_ID=%s\nCONTAINER_PARTIAL_ORDINAL=%u\nCONTAINER_PARTIAL_LAST=%s\n",
+		      whole ? "" : "CONTAINER_PARTIAL_MESSAGE=true\n", partial->id, partial->ordinal, whole ? "true" : "false");
+	if (whole)
+		partial->ordinal = 0;
+}
+
+static void put_journald(struct gt_forward *forward, unsigned stream, int64_t time, const char *text, size_t len, bool whole)
 {
 	struct gt_buf *out = &forward->out;
-	uint64_t size = htole64(len);
-	gt_buf_printf(out, "PRIORITY=%d\n", priority);
-	if (!whole)
-		gt_buf_str(out, "CONTAINER_PARTIAL_MESSAGE=true\n");
+	struct partial *partial = &forward->partials[stream < STREAMS ? stream : 0];
+	char stamp[36];
+	gt_buf_printf(out, "PRIORITY=%d\n", stream == 2 ? SYSLOG_ERR : SYSLOG_INFO);
+	if (!whole || partial->ordinal)
+		put_partial(out, partial, &time, whole);
+	gt_time_format(time, stamp);
+	gt_buf_printf(out, "SYSLOG_TIMESTAMP=%s\n", stamp);
 	gt_buf_str(out, forward->settings.head);
-	gt_buf_str(out, "MESSAGE\n");
-	gt_buf_add(out, &size, sizeof size);
-	gt_buf_add(out, text, len);
-	gt_buf_char(out, '\n');
+	gt_journal_field(out, "MESSAGE", text, len);
 }
 
 static void put_time(struct gt_buf *out, enum gt_forward_time how, int64_t ns)
@@ -164,11 +188,14 @@ static void put_syslog(struct gt_forward *forward, int priority, int64_t time, c
 void gt_forward_record(struct gt_forward *forward, unsigned stream, int64_t time, const char *text, size_t len, bool whole)
 {
 	int priority = stream == 2 ? SYSLOG_ERR : SYSLOG_INFO;
-	if (!len)
-		return; /* as Docker: an empty line is no message */
+	if (!len) { /* as Docker: an empty line is no message */
+		if (whole)
+			forward->partials[stream < STREAMS ? stream : 0].ordinal = 0;
+		return;
+	}
 	gt_buf_reset(&forward->out);
 	if (forward->settings.kind == GT_FORWARD_JOURNALD)
-		put_journald(forward, priority, text, len, whole);
+		put_journald(forward, stream, time, text, len, whole);
 	else
 		put_syslog(forward, priority, time, text, len);
 	deliver(forward);

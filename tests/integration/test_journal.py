@@ -125,3 +125,28 @@ def test_json_goes_as_lines(daemon, journal):
 def test_a_daemon_outlives_the_journal(daemon, journal):
     journal.stop()
     assert daemon.docker("run", "--rm", IMAGE, "echo", "goes on").out == "goes on\n"
+
+
+def pieces_of(journal, cid, priority):
+    return journal.entries("CONTAINER_ID_FULL=" + cid, f"PRIORITY={priority}")
+
+
+def test_long_lines_of_containers_come_in_pieces(daemon, journal):
+    program = "head -c 40000 /dev/zero | tr '\\0' a; head -c 20000 /dev/zero | tr '\\0' b >&2; echo a; echo short; echo b >&2; head -c 20000 /dev/zero | tr '\\0' c"
+    cid = daemon.docker("run", "-d", "--log-driver", "journald", "--name", "long", IMAGE, "sh", "-c", program).out.strip()
+    daemon.docker("wait", "long")
+    out, err = pieces_of(journal, cid, 6), pieces_of(journal, cid, 3)
+    assert [entry["MESSAGE"] for entry in out] == ["a" * 16384, "a" * 16384, "a" * 7233, "short", "c" * 16384, "c" * 3616]
+    assert [entry["MESSAGE"] for entry in err] == ["b" * 16384, "b" * 3617]
+
+    def partial(entry):
+        return tuple(entry.get("CONTAINER_PARTIAL_" + name) for name in ("MESSAGE", "ORDINAL", "LAST"))
+
+    assert [partial(entry) for entry in out] == [("true", "1", "false"), ("true", "2", "false"), (None, "3", "true"), (None, None, None),
+                                                 ("true", "1", "false"), ("true", "2", "false")]
+    assert [partial(entry) for entry in err] == [("true", "1", "false"), (None, "2", "true")]
+    ids = [[entry["CONTAINER_PARTIAL_ID"] for entry in group] for group in (out[:3], out[4:], err)]
+    assert all(len(set(group)) == 1 and re.fullmatch("[0-9a-f]{64}", group[0]) for group in ids) and len({group[0] for group in ids}) == 3
+    times = [[entry["SYSLOG_TIMESTAMP"] for entry in group] for group in (out[:3], out[4:], err)]
+    assert all(len(set(group)) == 1 for group in times)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z", entry["SYSLOG_TIMESTAMP"]) for entry in out + err)

@@ -320,10 +320,11 @@ def test_journald(daemon, journal):
     cid = json.loads(made.body)["Id"]
     assert daemon.api("POST", "/containers/c1/start").status == 204
     one, two = (journal_fields(journal.recv(65536)) for _ in range(2))
+    assert one.pop("SYSLOG_TIMESTAMP").endswith(b"Z")
     assert one == {"PRIORITY": b"6", "CONTAINER_ID": cid[:12].encode(), "CONTAINER_ID_FULL": cid.encode(), "CONTAINER_NAME": b"c1",
                    "CONTAINER_TAG": f"c1/{cid[:12]}".encode(), "SYSLOG_IDENTIFIER": f"c1/{cid[:12]}".encode(), "IMAGE_NAME": IMAGE.encode(),
                    "MY_LABEL": b"x", "KEY": b"value", "MESSAGE": b"one"}
-    assert two["PRIORITY"] == b"3" and two["MESSAGE"] == b"two\x01" and two["CONTAINER_PARTIAL_MESSAGE"] == b"true"
+    assert two["PRIORITY"] == b"3" and two["MESSAGE"] == b"two\x01" and two["CONTAINER_PARTIAL_MESSAGE"] == b"true" and two["CONTAINER_PARTIAL_LAST"] == b"false"
     daemon.json("POST", "/containers/c1/wait")
     assert daemon.docker("logs", "c1").out == "one\n"        # kept beside
 
