@@ -17,6 +17,12 @@ static const char *text_of(const json_t *object, const char *key)
 
 /* ---- drivers ---- */
 
+/* A storage driver that is not the one in use wants another file system, as a rule: nobody misses it. */
+static bool is_spare(const struct report *report, const json_t *driver)
+{
+	return strcmp(text_of(driver, "Kind"), "storage") == 0 && strcmp(text_of(driver, "Name"), report->config->storage_driver) != 0;
+}
+
 /* Without a daemon none is open. */
 static void check_plugin(struct report *report, const json_t *plugin, struct gt_buf *names)
 {
@@ -26,7 +32,7 @@ static void check_plugin(struct report *report, const json_t *plugin, struct gt_
 		AUTO_FREE char *name = gt_xasprintf("%s (%s)", text_of(driver, "Name"), text_of(driver, "Kind"));
 		if (!report->drivers || json_is_true(json_object_get(driver, "Open")))
 			add_word(names, name);
-		else
+		else if (!is_spare(report, driver))
 			found(report, "drivers", FAILED, "mend that, or switch it off (enabled = no in its section)", "driver %s could not be opened: %s", name,
 			      text_of(driver, "Error"));
 	}
