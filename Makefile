@@ -102,6 +102,7 @@ $(BUILD)/libexec/gantry-fs: $(call objects,core/fshelper/main.c) $(call archive,
 
 # ---- drivers: one shared object for each folder of plugins/ that has sources; what they have in common is linked into each that uses it ----
 PLUGINS := $(filter-out common,$(sort $(patsubst plugins/%/,%,$(dir $(wildcard plugins/*/*.c)))))
+LIBS_net-cni := -lnl-route-3 -lnl-3 -ljansson
 LIBS_vol-docker := -ljansson -ldl
 LIBS_net-bridge := -lnl-route-3 -lnl-3 -lnftables
 LIBS_net-macvlan := -lnl-route-3 -lnl-3

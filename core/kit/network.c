@@ -21,10 +21,17 @@
 #define ENDPOINT_ID "b24b17b24b17b24b17b24b17b24b17b24b17b24b17b24b17b24b17b24b170001"
 #define OTHER_ID "c34b17c34b17c34b17c34b17c34b17c34b17c34b17c34b17c34b17c34b170001"
 #define CONTAINER_ID "d44b17d44b17d44b17d44b17d44b17d44b17d44b17d44b17d44b17d44b170001"
+#define OTHER_CONTAINER_ID "e54b17e54b17e54b17e54b17e54b17e54b17e54b17e54b17e54b17e54b170001"
 
 enum { PORT = 20480 };
 
 static struct gantry_subnet SUBNET = { .size = sizeof SUBNET, .family = 4, .subnet = "10.199.0.0/24", .gateway = "10.199.0.1" };
+
+/* Addresses are the driver's to choose, and subnets are not given. */
+static bool picks_itself(const struct kit *kit)
+{
+	return (gt_driver_capabilities(kit->driver) & (GANTRY_NET_OWN_IPAM | GANTRY_NET_GLOBAL)) == GANTRY_NET_OWN_IPAM;
+}
 
 /* The host's own network and no network at all: without subnets and endpoints. */
 static bool is_bare(const struct kit *kit)
@@ -38,17 +45,22 @@ static int create(struct kit *kit, const char *id, const struct gantry_option *o
 					  .id = id,
 					  .name = "kit",
 					  .subnets = &SUBNET,
-					  .subnet_count = is_bare(kit) ? 0 : 1,
+					  .subnet_count = is_bare(kit) || picks_itself(kit) ? 0 : 1,
 					  .subnet_size = sizeof SUBNET,
 					  .options = { .size = sizeof network.options, .count = option ? 1 : 0, .items = option } };
 	return gt_net_create(kit->driver, &network, err);
 }
 
-static struct gantry_endpoint endpoint_of(const char *id)
+static struct gantry_endpoint endpoint_of(const struct kit *kit, const char *id, const char *container_id, int last)
 {
-	return (struct gantry_endpoint){ .size = sizeof(struct gantry_endpoint), .id = id, .network_id = NETWORK_ID, .container_id = CONTAINER_ID,
-					 .ifname = "eth0", .mac = "02:42:0a:c7:00:02", .ipv4 = "10.199.0.2/24", .gateway4 = "10.199.0.1",
-					 .default_route = 1 };
+	struct gantry_endpoint endpoint = { .size = sizeof(struct gantry_endpoint), .id = id, .network_id = NETWORK_ID, .container_id = container_id,
+					    .ifname = "eth0", .default_route = 1 };
+	if (picks_itself(kit))
+		return endpoint;
+	snprintf(endpoint.mac, sizeof endpoint.mac, "02:42:0a:c7:00:%02x", last);
+	snprintf(endpoint.ipv4, sizeof endpoint.ipv4, "10.199.0.%d/24", last);
+	snprintf(endpoint.gateway4, sizeof endpoint.gateway4, "10.199.0.1");
+	return endpoint;
 }
 
 /* ---- a container's namespace ---- */
@@ -71,6 +83,7 @@ static int fresh_netns(struct gt_error *err)
 }
 
 struct seen {
+	char wanted[GANTRY_ADDR_MAX];   /* without a prefix */
 	bool link, up, address;
 };
 
@@ -85,16 +98,17 @@ static int look(void *arg)
 		seen->link = true;
 		seen->up = entry->ifa_flags & IFF_UP;
 		if (entry->ifa_addr && entry->ifa_addr->sa_family == AF_INET)
-			seen->address = ((struct sockaddr_in *)(void *)entry->ifa_addr)->sin_addr.s_addr == inet_addr("10.199.0.2");
+			seen->address = ((struct sockaddr_in *)(void *)entry->ifa_addr)->sin_addr.s_addr == inet_addr(seen->wanted);
 	}
 	freeifaddrs(list);
 	return 0;
 }
 
-static struct seen inside(int netns)
+static struct seen inside(int netns, const char *ipv4)
 {
 	struct seen seen = { 0 };
 	struct gt_error err = { 0 };
+	snprintf(seen.wanted, sizeof seen.wanted, "%.*s", (int)strcspn(ipv4, "/"), ipv4);
 	gt_in_netns(netns, look, &seen, &err);
 	return seen;
 }
@@ -123,7 +137,7 @@ static void publishing(struct kit *kit, const struct gantry_endpoint *endpoint, 
 
 static void endpoints(struct kit *kit, struct gt_error *err)
 {
-	struct gantry_endpoint endpoint = endpoint_of(ENDPOINT_ID), lost = endpoint_of(OTHER_ID);
+	struct gantry_endpoint endpoint = endpoint_of(kit, ENDPOINT_ID, CONTAINER_ID, 2), lost = endpoint_of(kit, OTHER_ID, OTHER_CONTAINER_ID, 3);
 	AUTO_CLOSE int netns = fresh_netns(err), second = fresh_netns(err);
 	if (netns < 0 || second < 0) {
 		skip(kit, "no network namespace can be made", "endpoints");
@@ -131,16 +145,14 @@ static void endpoints(struct kit *kit, struct gt_error *err)
 	}
 	if (!check(kit, gt_net_join(kit->driver, &endpoint, netns, err) == 0, err, "endpoint_join"))
 		return;
-	struct seen seen = inside(netns);
+	struct seen seen = inside(netns, endpoint.ipv4);
 	check(kit, seen.link && seen.up && seen.address, NULL, "inside there is a link of the wanted name, up, with the given address");
 	check(kit, gt_net_join(kit->driver, &endpoint, netns, err) == 0, err, "endpoint_join again is success");
 	publishing(kit, &endpoint, err);
 	check(kit, gt_net_leave(kit->driver, NETWORK_ID, ENDPOINT_ID, netns, err) == 0, err, "endpoint_leave");
-	check(kit, !inside(netns).link, NULL, "the link is gone from inside");
+	check(kit, !inside(netns, endpoint.ipv4).link, NULL, "the link is gone from inside");
 	check(kit, gt_net_leave(kit->driver, NETWORK_ID, ENDPOINT_ID, netns, err) == 0, err, "endpoint_leave again is success");
 	check(kit, gt_net_leave(kit->driver, NETWORK_ID, OTHER_ID, -1, err) == 0, err, "endpoint_leave of an unknown endpoint is success");
-	snprintf(lost.mac, sizeof lost.mac, "02:42:0a:c7:00:03");
-	snprintf(lost.ipv4, sizeof lost.ipv4, "10.199.0.3/24");
 	check(kit, gt_net_join(kit->driver, &lost, second, err) == 0, err, "endpoint_join of another");
 	close(take_fd(second));
 	check(kit, gt_net_leave(kit->driver, NETWORK_ID, OTHER_ID, -1, err) == 0, err, "endpoint_leave where the namespace is gone");
@@ -151,7 +163,7 @@ static void endpoints(struct kit *kit, struct gt_error *err)
 
 static void restarting(struct kit *kit, struct gt_error *err)
 {
-	struct gantry_endpoint endpoint = endpoint_of(ENDPOINT_ID);
+	struct gantry_endpoint endpoint = endpoint_of(kit, ENDPOINT_ID, CONTAINER_ID, 2);
 	if (!restart(kit))
 		return;
 	check(kit, create(kit, NETWORK_ID, NULL, err) == 0, err, "after a restart network_create of what is there is success");

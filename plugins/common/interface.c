@@ -56,7 +56,7 @@ static void put_up(struct batch *batch, const char *what, int ifindex)
 	message(batch, what, RTM_SETLINK, 0, &header, sizeof header);
 }
 
-static void put_default_route(struct batch *batch, const char *what, const struct address *gateway, int ifindex, bool wanted)
+void put_default_route(struct batch *batch, const char *what, const struct address *gateway, int ifindex, bool wanted)
 {
 	struct rtmsg header = { .rtm_family = (unsigned char)gateway->family, .rtm_table = RT_TABLE_MAIN, .rtm_protocol = RTPROT_BOOT,
 				.rtm_scope = RT_SCOPE_UNIVERSE, .rtm_type = RTN_UNICAST };

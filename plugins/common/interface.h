@@ -21,3 +21,5 @@ bool kernel_has_ipv6(void);
 int interface_read(const struct gantry_endpoint *endpoint, const char *network, struct interface *to, struct gantry_error *err);
 /* In the container's namespace, where the calling thread and the socket are: brings loopback and the interface up with all that it has. */
 int interface_configure(const struct interface *interface, struct nl_sock *sock, struct gantry_error *err);
+/* Sets it in place of another, or (not wanted) removes just this one. */
+void put_default_route(struct batch *batch, const char *what, const struct address *gateway, int ifindex, bool wanted);

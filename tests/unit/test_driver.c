@@ -219,7 +219,7 @@ static void a_plugin_can_be_switched_off_or_live_elsewhere(void **state)
 
 static void the_real_drivers_load(void **state)
 {
-	static const char *const FILES[] = { "net-host.so", "storage-overlay.so", "vol-local.so" };
+	static const char *const FILES[] = { "net-cni.so", "net-host.so", "storage-overlay.so", "vol-local.so" };
 	struct drivers_fixture *fixture = *state;
 	struct gt_error err = { 0 };
 	for (size_t i = 0; i < GT_COUNT(FILES); i++) {
@@ -229,7 +229,7 @@ static void the_real_drivers_load(void **state)
 	start_drivers(fixture, "");
 	AUTO_JSON json_t *all = gt_drivers_describe(fixture->drivers);
 	assert_int_equal(json_array_size(json_object_get(all, "Refused")), 0);
-	assert_int_equal(json_array_size(json_object_get(all, "Plugins")), 3);
+	assert_int_equal(json_array_size(json_object_get(all, "Plugins")), 4);
 	assert_non_null(gt_driver_find(fixture->drivers, GANTRY_STORAGE, "overlay", &err));
 	assert_non_null(gt_driver_find(fixture->drivers, GANTRY_VOLUME, "local", &err));
 	assert_int_equal(gt_driver_capabilities(gt_driver_find(fixture->drivers, GANTRY_NETWORK, "host", &err)), GANTRY_NET_HOST_NS);
