@@ -54,6 +54,23 @@ void url_text(struct gt_buf *url, const char *name, const char *value)
 		url_param(url, name, value);
 }
 
+int url_platform(struct gt_buf *url, const char *platform, struct gt_error *err)
+{
+	char os[32], architecture[32], variant[32];
+	int end = 0;
+	if (!*platform)
+		return 0;
+	int parts = sscanf(platform, "%31[a-z0-9]/%31[a-z0-9_]%n/%31[a-z0-9.]%n", os, architecture, &end, variant, &end);
+	if (parts < 2 || platform[end])
+		return gt_fail(err, GT_INVALID, "--platform %.100s: a platform is OS/ARCHITECTURE[/VARIANT], such as linux/arm64", platform);
+	AUTO_JSON json_t *json = json_pack("{s:s, s:s}", "os", os, "architecture", architecture);
+	if (parts == 3)
+		json_object_set_new(json, "variant", json_string(variant));
+	AUTO_FREE char *text = json_dumps(json, JSON_COMPACT);
+	url_param(url, "platform", text);
+	return 0;
+}
+
 void url_int(struct gt_buf *url, const char *name, int64_t value)
 {
 	char text[24];

@@ -12,6 +12,8 @@ void url_path_parts(struct gt_buf *url, ...) __attribute__((sentinel));
 void url_image(struct gt_buf *url, const char *before, const char *reference, const char *after);
 void url_param(struct gt_buf *url, const char *name, const char *value);
 void url_text(struct gt_buf *url, const char *name, const char *value);         /* left out where "" */
+/* "linux/arm64/v8" as the parameter platform, in the API's JSON; left out where "". */
+int url_platform(struct gt_buf *url, const char *platform, struct gt_error *err);
 void url_int(struct gt_buf *url, const char *name, int64_t value);
 void url_flag(struct gt_buf *url, const char *name, bool value);                /* left out where false */
 /* The API takes seconds since the epoch; people also write "10m" and dates. The parameter is named as the flag. */

@@ -151,7 +151,7 @@ static int push_all(struct cli *cli, const struct gt_strings *tags, struct gt_er
 	if (tags->count == 0)
 		return gt_fail(err, GT_INVALID, "what is pushed needs a name: --tag NAME");
 	for (size_t i = 0; i < tags->count; i++) {
-		if (push_image(cli, tags->items[i], false, false, err) < 0)
+		if (push_image(cli, tags->items[i], "", false, false, err) < 0)
 			return -1;
 	}
 	return 0;

@@ -151,7 +151,7 @@ const struct flag flags_history[] = {
 	FORMAT_FLAG,
 	FLAG("human", 'H', BOOL, "true", "Print sizes and dates in human readable format"),
 	NO_TRUNC,
-	REFUSED("platform", 0, STRING, NULL, "images here have one platform"),
+	FLAG("platform", 0, STRING, NULL, "Show history for the given platform: OS/ARCHITECTURE[/VARIANT]"),
 	QUIET_IDS,
 	END_OF_FLAGS,
 };
@@ -163,13 +163,13 @@ const struct flag flags_import[] = {
 };
 const struct flag flags_load[] = {
 	FLAG("input", 'i', STRING, NULL, "Read from tar archive file, instead of STDIN"),
-	FLAG("platform", 0, STRING, NULL, "Load only the given platform variant"),
+	FLAG("platform", 0, STRING, NULL, "Load only the given platform: OS/ARCHITECTURE[/VARIANT]"),
 	FLAG("quiet", 'q', BOOL, NULL, "Suppress the load output"),
 	END_OF_FLAGS,
 };
 const struct flag flags_save[] = {
 	FLAG("output", 'o', STRING, NULL, "Write to a file, instead of STDOUT"),
-	FLAG("platform", 0, STRING, NULL, "Save only the given platform variant"),
+	FLAG("platform", 0, STRING, NULL, "Save only the given platform: OS/ARCHITECTURE[/VARIANT]"),
 	END_OF_FLAGS,
 };
 const struct flag flags_image_prune[] = { FLAG("all", 'a', BOOL, NULL,
@@ -191,7 +191,7 @@ const struct flag flags_pull[] = {
 const struct flag flags_push[] = {
 	FLAG("all-tags", 'a', BOOL, NULL, "Push all tags of an image to the repository"),
 	REFUSED("disable-content-trust", 0, BOOL, NULL, TRUST),
-	REFUSED("platform", 0, STRING, NULL, "images here have one platform"),
+	FLAG("platform", 0, STRING, NULL, "Push the image only if it is for the given platform: OS/ARCHITECTURE[/VARIANT]"),
 	FLAG("quiet", 'q', BOOL, NULL, "Suppress verbose output"),
 	END_OF_FLAGS,
 };

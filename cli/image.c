@@ -240,6 +240,8 @@ int command_history(struct cli *cli, struct args *args, struct gt_error *err)
 			     .table = human ? table : exact };
 	AUTO_BUF struct gt_buf path = { 0 };
 	url_image(&path, "/images/", args->operands[0], "/history");
+	if (url_platform(&path, arg_string(args, "platform"), err) < 0)
+		return -1;
 	AUTO_JSON json_t *layers = api_get(cli, path.data, err);
 	struct printer *printer =
 		layers ? printer_new(&list, arg_string(args, "format"), arg_bool(args, "quiet"), err) : NULL;
@@ -395,7 +397,7 @@ int command_pull(struct cli *cli, struct args *args, struct gt_error *err)
 	return 0;
 }
 
-int push_image(struct cli *cli, const char *reference, bool all, bool quiet, struct gt_error *err)
+int push_image(struct cli *cli, const char *reference, const char *platform, bool all, bool quiet, struct gt_error *err)
 {
 	AUTO_FREE char *name = NULL, *tag = NULL;
 	AUTO_BUF struct gt_buf path = { 0 };
@@ -407,6 +409,8 @@ int push_image(struct cli *cli, const char *reference, bool all, bool quiet, str
 	url_image(&path, "/images/", name, "/push");
 	if (!all)
 		url_param(&path, "tag", tag ? tag : "latest");
+	if (url_platform(&path, platform, err) < 0)
+		return -1;
 	/* The daemon wants the header even where there are no credentials. */
 	struct gt_strings headers = { 0 };
 	int done = add_auth(cli, reference, &headers, err);
@@ -423,9 +427,7 @@ int push_image(struct cli *cli, const char *reference, bool all, bool quiet, str
 int command_push(struct cli *cli, struct args *args, struct gt_error *err)
 {
 	bool quiet = arg_bool(args, "quiet");
-	if (*arg_string(args, "platform"))
-		return gt_fail(err, GT_UNSUPPORTED, "--platform is not supported: images here have one platform");
-	int done = push_image(cli, args->operands[0], arg_bool(args, "all-tags"), quiet, err);
+	int done = push_image(cli, args->operands[0], arg_string(args, "platform"), arg_bool(args, "all-tags"), quiet, err);
 	if (done == 0 && quiet)
 		puts(args->operands[0]);
 	return done;
@@ -443,7 +445,8 @@ int command_save(struct cli *cli, struct args *args, struct gt_error *err)
 		for (int i = 0; i < args->count; i++)
 			url_param(&url, "names", args->operands[i]);
 	}
-	url_text(&url, "platform", arg_string(args, "platform"));
+	if (url_platform(&url, arg_string(args, "platform"), err) < 0)
+		return -1;
 	return output_download(cli, url.data, arg_string(args, "output"), "save", err);
 }
 
@@ -490,7 +493,8 @@ int command_load(struct cli *cli, struct args *args, struct gt_error *err)
 	bool quiet = arg_bool(args, "quiet");
 	url_path(&url, "/images/load");
 	url_param(&url, "quiet", quiet || !isatty(1) ? "1" : "0");
-	url_text(&url, "platform", arg_string(args, "platform"));
+	if (url_platform(&url, arg_string(args, "platform"), err) < 0)
+		return -1;
 	return upload(cli, url.data, opened >= 0 ? opened : 0, stdout, false, err);
 }
 

@@ -11,5 +11,5 @@ void split_reference(const char *reference, char **name, char **tag);
 int pull_image(struct cli *cli, const char *reference, const char *platform, bool all_tags, bool quiet, FILE *out,
 	       struct gt_error *err);
 /* Pushes a tag, or all of a name. */
-int push_image(struct cli *cli, const char *reference, bool all, bool quiet, struct gt_error *err);
+int push_image(struct cli *cli, const char *reference, const char *platform, bool all, bool quiet, struct gt_error *err);
 void print_deleted_images(const json_t *deleted);

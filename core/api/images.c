@@ -28,9 +28,14 @@ HANDLER(serve_image_list)
 	return answer_json(request, 200, images);
 }
 
+static int check_platform(struct request *request, const char *name, struct gt_error *err)
+{
+	return gt_image_check_platform(gt_engine_images(request->api->engine), name, query_text(&request->query, "platform"), err);
+}
+
 HANDLER(serve_image_inspect)
 {
-	if (query_refuse(&request->query, NAMES("manifests", "platform"), err) < 0)
+	if (query_refuse(&request->query, NAMES("manifests"), err) < 0 || check_platform(request, req_segment(request, 0), err) < 0)
 		return -1;
 	json_t *image = gt_image_inspect(gt_engine_images(request->api->engine), req_segment(request, 0), err);
 	add_virtual_size(request, image);
@@ -39,7 +44,7 @@ HANDLER(serve_image_inspect)
 
 HANDLER(serve_image_history)
 {
-	if (query_refuse(&request->query, NAMES("platform"), err) < 0)
+	if (check_platform(request, req_segment(request, 0), err) < 0)
 		return -1;
 	return answer_json(request, 200, gt_image_history(gt_engine_images(request->api->engine), req_segment(request, 0), err));
 }
@@ -77,7 +82,9 @@ HANDLER(serve_image_prune)
 static int save(struct request *request, struct gt_strings *names, struct gt_error *err)
 {
 	struct gt_stream *stream = NULL;
-	int rc = query_refuse(&request->query, NAMES("platform"), err);
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < names->count; i++)
+		rc = check_platform(request, names->items[i], err);
 	if (rc == 0)
 		stream = gt_image_save(gt_engine_images(request->api->engine), names, err);
 	gt_strings_free(names);
@@ -104,13 +111,11 @@ HANDLER(serve_image_save_many)
 
 static int load(struct request *request, int in_fd, struct gt_progress *progress, struct gt_error *err)
 {
-	return gt_engine_image_load(request->api->engine, in_fd, progress, err);
+	return gt_engine_image_load(request->api->engine, in_fd, query_text(&request->query, "platform"), progress, err);
 }
 
 HANDLER(serve_image_load)
 {
-	if (query_refuse(&request->query, NAMES("platform"), err) < 0)
-		return -1;
 	return upload_begin(request, load, true, query_bool(&request->query, "quiet", false), err);
 }
 

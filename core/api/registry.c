@@ -70,13 +70,13 @@ static int push(struct request *request, int in_fd, struct gt_progress *progress
 	if (header_json(request, "X-Registry-Auth", &auth, err) < 0)
 		return -1;
 	AUTO_FREE char *reference = tag ? gt_xasprintf("%s:%s", name, tag) : gt_xstrdup(name);
+	if (gt_image_check_platform(gt_engine_images(request->api->engine), reference, query_text(&request->query, "platform"), err) < 0)
+		return -1;
 	return gt_engine_image_push(request->api->engine, reference, auth, progress, err);
 }
 
 HANDLER(serve_image_push)
 {
-	if (query_refuse(&request->query, NAMES("platform"), err) < 0)
-		return -1;
 	return upload_begin(request, push, true, false, err);
 }
 

@@ -165,10 +165,10 @@ int gt_engine_image_push(struct gt_engine *engine, const char *reference, const 
 	return 0;
 }
 
-int gt_engine_image_load(struct gt_engine *engine, int in_fd, struct gt_progress *progress, struct gt_error *err)
+int gt_engine_image_load(struct gt_engine *engine, int in_fd, const char *platform, struct gt_progress *progress, struct gt_error *err)
 {
 	AUTO_JSON json_t *loaded = NULL;
-	if (gt_image_load(engine->images, in_fd, progress, &loaded, err) < 0)
+	if (gt_image_load(engine->images, in_fd, platform, progress, &loaded, err) < 0)
 		return -1;
 	size_t i;
 	json_t *name;

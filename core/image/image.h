@@ -66,6 +66,8 @@ size_t gt_image_holders(struct gt_images *images, const char *id);
 
 /* Docker's JSON: ImageSummary list (filters: dangling, label, before, since, reference, until), ImageInspect, history. */
 json_t *gt_images_list(struct gt_images *images, bool all, const json_t *filters, bool shared_size, struct gt_error *err);
+/* GT_NOT_FOUND where the image is for another platform than a client asked for (see gt_image_load); success where it named none. */
+int gt_image_check_platform(struct gt_images *images, const char *name, const char *platform, struct gt_error *err);
 json_t *gt_image_inspect(struct gt_images *images, const char *name, struct gt_error *err);
 /* DriverData of a layer, an image's or (writable) a container's: where its files are, as far as the storage driver tells. The caller's; never NULL. */
 json_t *gt_image_graph_driver(struct gt_images *images, const char *layer_id, bool writable);
@@ -98,7 +100,8 @@ static inline bool gt_progress_cancelled(const struct gt_progress *progress)
 }
 
 /* Docker archive or OCI layout, tar, plain or gzip/zstd/xz/bzip2, from in_fd. *loaded: array of names for events. */
-int gt_image_load(struct gt_images *images, int in_fd, struct gt_progress *progress, json_t **loaded, struct gt_error *err);
+/* platform: JSON as Docker's API has it or "linux/arm64"; NULL: the host's, and any where an archive holds one image alone. */
+int gt_image_load(struct gt_images *images, int in_fd, const char *platform, struct gt_progress *progress, json_t **loaded, struct gt_error *err);
 /* names: references or ids. The stream is a tar which is both a Docker archive and an OCI layout. */
 struct gt_stream *gt_image_save(struct gt_images *images, const struct gt_strings *names, struct gt_error *err);
 /* A root file system as tar. Returns the id. changes: Dockerfile instructions. repo, tag, message, platform may be NULL. */

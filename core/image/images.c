@@ -546,7 +546,7 @@ int gt_images_load_embedded(struct gt_images *images, const char *path, struct g
 	if (fd < 0)
 		return gt_fail_errno(err, errno, "open the embedded image %s", path);
 	json_t *loaded = NULL;
-	if (gt_image_load(images, fd, NULL, &loaded, err) < 0)
+	if (gt_image_load(images, fd, NULL, NULL, &loaded, err) < 0)
 		return gt_context(err, "embedded image %s", path);
 	AUTO_JSON json_t *document = json_pack("{s:o}", "images", loaded);
 	return gt_store_put(images->documents, "embedded", document, true, err);

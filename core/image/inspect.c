@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "internal.h"
+#include "platform.h"
 
 static json_t *digest_id(const char *hex)
 {
@@ -110,6 +111,18 @@ static json_t *inspect_locked(const struct image *image)
 	json_object_set_new(out, "RootFS", rootfs);
 	json_object_set_new(out, "Metadata", json_pack("{s:o}", "LastTagTime", time_json(image->last_tag)));
 	return out;
+}
+
+int gt_image_check_platform(struct gt_images *images, const char *name, const char *platform, struct gt_error *err)
+{
+	struct platform wanted;
+	if (!platform || !platform[0])
+		return 0;
+	if (platform_ask(platform, &wanted, err) < 0)
+		return -1;
+	LOCKED(&images->lock);
+	const struct image *image = image_lookup(images, name, err);
+	return image ? platform_check(&wanted, image->document, name, err) : -1;
 }
 
 json_t *gt_image_inspect(struct gt_images *images, const char *name, struct gt_error *err)

@@ -17,6 +17,7 @@
 
 #include "internal.h"
 #include "manifest.h"
+#include "platform.h"
 
 #define MAX_FILES 100000
 #define MAX_IMAGES 1000
@@ -34,6 +35,8 @@ struct bundle {
 	struct gt_images *images;
 	struct gt_progress *progress;
 	json_t *loaded;
+	struct platform wanted; /* the host's, where by_platform does not say that the user named one */
+	bool by_platform;
 	int fd;                 /* borrowed, or ours where spool is set */
 	bool spool;
 	int64_t end;            /* of the spool */
@@ -273,7 +276,9 @@ static int make_image(struct bundle *bundle, const struct gt_buf *config, const 
 		return -1;
 	int rc = 0;
 	struct layer *top = NULL;
-	if (wanted != count)
+	if (bundle->by_platform && platform_check(&bundle->wanted, image->document, hex, err) < 0)
+		rc = -1;
+	else if (wanted != count)
 		rc = gt_fail(err, GT_INVALID, "image %.12s: the manifest has %zu layers, the config %zu", hex, count, wanted);
 	else if (count > 0 && !(top = acquire_all(bundle, layers, diffs, count, err)))
 		rc = gt_context(err, "image %.12s", hex);
@@ -408,12 +413,11 @@ static int read_blob(const struct bundle *bundle, const struct descriptor *descr
 	return 0;
 }
 
-static bool fits_host(const struct descriptor *descriptor)
+static bool fits(const struct bundle *bundle, const struct descriptor *descriptor)
 {
-	struct platform host, offered;
-	platform_parse(NULL, &host, NULL);
+	struct platform offered;
 	platform_read(descriptor->platform, &offered);
-	return platform_rank(&host, &offered) > 0;
+	return platform_rank(&bundle->wanted, &offered) > 0;
 }
 
 /* The name an archive gives to an image; NULL where it is no reference (a bare tag names no repository). */
@@ -471,16 +475,14 @@ static int load_manifest(struct bundle *bundle, const struct descriptor *descrip
 	return make_image(bundle, &config, layers, json_array_size(list), NULL, hex, err);
 }
 
-static int no_match(const struct descriptor *descriptor, struct gt_error *err)
+static int no_match(const struct bundle *bundle, const struct descriptor *descriptor, struct gt_error *err)
 {
-	struct platform host;
 	char text[100];
-	platform_parse(NULL, &host, NULL);
-	platform_format(&host, text);
+	platform_format(&bundle->wanted, text);
 	return gt_fail(err, GT_NOT_FOUND, "index %s has no image for %s", descriptor->digest, text);
 }
 
-/* Goes down through indexes to the manifest for this host. */
+/* Goes down through indexes to the manifest for the platform. */
 static int load_descriptor(struct bundle *bundle, const struct descriptor *descriptor, int depth, char hex[65], struct gt_error *err)
 {
 	if (descriptor_is_manifest(descriptor))
@@ -504,26 +506,26 @@ static int load_descriptor(struct bundle *bundle, const struct descriptor *descr
 		if (descriptor_is_attestation(&candidate))
 			continue;
 		candidates++;
-		if (!chosen.digest || (fits_host(&candidate) && !fits_host(&chosen)))
+		if (!chosen.digest || (fits(bundle, &candidate) && !fits(bundle, &chosen)))
 			chosen = candidate;
 	}
-	if (!chosen.digest || (candidates > 1 && chosen.platform && !fits_host(&chosen)))
-		return no_match(descriptor, err);
+	if (!chosen.digest || (candidates > 1 && chosen.platform && !fits(bundle, &chosen)))
+		return no_match(bundle, descriptor, err);
 	return load_descriptor(bundle, &chosen, depth + 1, hex, err);
 }
 
-/* Whether another entry of the layout's index is the same image for this host. */
-static bool better_elsewhere(const json_t *list, size_t at, const struct descriptor *descriptor)
+/* Whether another entry of the layout's index is the same image for the platform. */
+static bool better_elsewhere(const struct bundle *bundle, const json_t *list, size_t at, const struct descriptor *descriptor)
 {
 	const char *name = name_of(descriptor);
-	if (!descriptor->platform || fits_host(descriptor))
+	if (!descriptor->platform || fits(bundle, descriptor))
 		return false;
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		struct descriptor other;
 		if (i == at || descriptor_parse(json_array_get(list, i), &other, NULL) < 0)
 			continue;
 		const char *other_name = name_of(&other);
-		if (fits_host(&other) && ((!name && !other_name) || (name && other_name && strcmp(name, other_name) == 0)))
+		if (fits(bundle, &other) && ((!name && !other_name) || (name && other_name && strcmp(name, other_name) == 0)))
 			return true;
 	}
 	return false;
@@ -542,7 +544,7 @@ static int load_oci(struct bundle *bundle, struct gt_error *err)
 		char hex[65];
 		if (descriptor_parse(json_array_get(list, i), &descriptor, err) < 0)
 			return gt_context(err, "index.json");
-		if (descriptor_is_attestation(&descriptor) || better_elsewhere(list, i, &descriptor))
+		if (descriptor_is_attestation(&descriptor) || better_elsewhere(bundle, list, i, &descriptor))
 			continue;
 		if (load_descriptor(bundle, &descriptor, 0, hex, err) < 0)
 			return -1;
@@ -555,11 +557,15 @@ static int load_oci(struct bundle *bundle, struct gt_error *err)
 	return 0;
 }
 
-int gt_image_load(struct gt_images *images, int in_fd, struct gt_progress *progress, json_t **loaded, struct gt_error *err)
+int gt_image_load(struct gt_images *images, int in_fd, const char *platform, struct gt_progress *progress, json_t **loaded, struct gt_error *err)
 {
-	struct bundle bundle = { .images = images, .progress = progress, .loaded = json_array(), .fd = -1 };
+	struct bundle bundle = { .images = images, .progress = progress, .by_platform = platform && platform[0], .fd = -1 };
+	if (platform_ask(platform, &bundle.wanted, err) < 0)
+		return -1;
+	bundle.loaded = json_array();
 	int rc = bundle_open(&bundle, in_fd, err);
-	if (rc == 0 && find_file(&bundle, "manifest.json"))
+	bool choose = bundle.by_platform && rc == 0 && find_file(&bundle, "index.json"); /* a Docker archive may hold several without saying which */
+	if (rc == 0 && !choose && find_file(&bundle, "manifest.json"))
 		rc = load_docker(&bundle, err);
 	else if (rc == 0 && find_file(&bundle, "index.json"))
 		rc = load_oci(&bundle, err);

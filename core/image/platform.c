@@ -136,3 +136,29 @@ void platform_format(const struct platform *platform, char text[100])
 {
 	snprintf(text, 100, "%s/%s%s%s", platform->os, platform->architecture, platform->variant[0] ? "/" : "", platform->variant);
 }
+
+int platform_ask(const char *text, struct platform *platform, struct gt_error *err)
+{
+	if (!text || text[0] != '{')
+		return platform_parse(text, platform, err);
+	AUTO_JSON json_t *object = gt_json_parse(text, strlen(text), "platform", err);
+	if (!object)
+		return -1;
+	*platform = (struct platform){ 0 };
+	platform_read(object, platform);
+	if (!platform->os[0] || !platform->architecture[0])
+		return gt_fail(err, GT_INVALID, "a platform is {\"os\": \"linux\", \"architecture\": \"arm64\", \"variant\": \"v8\"}, the variant where there is one");
+	return 0;
+}
+
+int platform_check(const struct platform *wanted, const json_t *config, const char *name, struct gt_error *err)
+{
+	struct platform offered;
+	char want[100], found[100];
+	platform_read(config, &offered);
+	if (platform_rank(wanted, &offered))
+		return 0;
+	platform_format(wanted, want);
+	platform_format(&offered, found);
+	return gt_fail(err, GT_NOT_FOUND, "image with reference %s was found but does not provide the specified platform: wanted %s, found %s", name, want, found);
+}

@@ -19,4 +19,8 @@ int platform_parse(const char *text, struct platform *platform, struct gt_error 
 void platform_read(const json_t *object, struct platform *platform);
 /* How well `offered` serves who wants `wanted`: 0 not at all, else more is better. An older variant of the same architecture serves too. */
 int platform_rank(const struct platform *wanted, const struct platform *offered);
+/* As a client names one: the JSON object above (Docker's API), or text as for platform_parse. */
+int platform_ask(const char *text, struct platform *platform, struct gt_error *err);
+/* GT_NOT_FOUND where an image offers something else. name: of the image, for the message. */
+int platform_check(const struct platform *wanted, const json_t *config, const char *name, struct gt_error *err);
 void platform_format(const struct platform *platform, char text[100]);

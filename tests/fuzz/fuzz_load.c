@@ -69,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	mend_tar(bytes, size);
 	AUTO_CLOSE int tar = memfd_create("tar", MFD_CLOEXEC);
 	MUST(tar >= 0 && gt_write_full(tar, bytes, size) == 0 && lseek(tar, 0, SEEK_SET) == 0);
-	if (gt_image_load(&images, tar, &progress, &loaded, &err) == 0)
+	if (gt_image_load(&images, tar, NULL, &progress, &loaded, &err) == 0)
 		MUST(json_is_array(loaded));
 	else
 		MUST(err.message[0]);

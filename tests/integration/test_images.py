@@ -9,6 +9,7 @@ import tarfile
 
 import pytest
 
+from fake_registry import Image, index_of
 from harness import IMAGE
 
 
@@ -57,6 +58,50 @@ def test_save_and_load_keep_the_image_to_the_byte(images, tmp_path):
     assert images.json("GET", "/images/test/marked:v1/json")["Id"] == image_id
     with open("/etc/hostname") as f:
         assert images.docker("run", "--rm", "test/marked:v1").out == f.read()
+
+
+def test_platforms_of_an_archive(images, tmp_path):
+    """An OCI layout of an image for three platforms; and what asks for a platform that an image has not."""
+    archive = str(tmp_path / "layout.tar")
+    made = {architecture: Image([{"bin/which": architecture.encode()}], architecture=architecture, variant=variant)
+            for architecture, variant in (("amd64", None), ("arm64", "v8"), ("arm", "v7"))}
+    index = index_of([(image, {"os": "linux", "architecture": architecture, **({"variant": image.config["variant"]} if "variant" in image.config else {})})
+                      for architecture, image in made.items()])
+    digest = "sha256:" + hashlib.sha256(index).hexdigest()
+    top = {"schemaVersion": 2, "manifests": [{"mediaType": "application/vnd.oci.image.index.v1+json", "digest": digest, "size": len(index),
+                                              "annotations": {"io.containerd.image.name": "docker.io/test/many:1"}}]}
+    with tarfile.open(archive, "w") as tar:
+        files = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": json.dumps(top).encode(), "blobs/sha256/" + digest[7:]: index}
+        for image in made.values():
+            files.update({"blobs/sha256/" + name[7:]: data for name, data in {**image.blobs, image.digest: image.bytes}.items()})
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    def load(*options, tool=images.docker, check=True):
+        return tool("load", "-i", archive, *options, check=check)
+    for options, architecture in (((), "amd64"), (("--platform", "linux/arm64"), "arm64"), (("--platform", "linux/arm/v7"), "arm")):
+        for tool in (images.docker, images.gantry):
+            load(*options, tool=tool)
+            assert images.json("GET", "/images/test/many:1/json")["Architecture"] == architecture
+            images.docker("rmi", "test/many:1")
+    refused = load("--platform", "linux/s390x", check=False)
+    assert "has no image for linux/s390x" in refused.err + refused.out
+    load("--platform", "linux/arm64")
+    for tool in (images.docker, images.gantry):
+        out = str(tmp_path / "saved.tar")
+        assert tool("save", "--platform", "linux/arm64", "-o", out, "test/many:1").code == 0
+        for args in (("save", "--platform", "linux/amd64", "-o", out + "2", "test/many:1"), ("history", "--platform", "linux/amd64", "test/many:1"),
+                     ("load", "--platform", "linux/amd64", "-i", out)):
+            refused = tool(*args, check=False)
+            assert refused.code != 0 and "wanted linux/amd64, found linux/arm64" in refused.err + refused.out or "has no image for linux/amd64" in refused.err, refused
+        assert tool("history", "--platform", "linux/arm64", "-q", "test/many:1").code == 0
+    bad = images.gantry("save", "--platform", "amiga", "-o", out, "test/many:1", check=False)
+    assert "a platform is OS/ARCHITECTURE" in bad.err
+    assert images.api("GET", "/images/test/many:1/json?platform=%7B%22os%22%3A%22linux%22%2C%22architecture%22%3A%22arm64%22%7D").status == 200
+    assert images.api("GET", "/images/test/many:1/json?platform=%7B%22os%22%3A%22linux%22%2C%22architecture%22%3A%22amd64%22%7D").status == 404
+    assert images.api("GET", "/images/test/many:1/json?platform=%7Bx").status == 400
+    images.docker("rmi", "test/many:1")
 
 
 @pytest.mark.parametrize("packer", ["gzip", "zstd", "xz"])

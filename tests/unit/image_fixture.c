@@ -375,5 +375,5 @@ int load_bytes(struct fixture *fixture, const struct gt_buf *archive, struct gt_
 {
 	AUTO_CLOSE int fd = fd_of(archive);
 	AUTO_JSON json_t *loaded = NULL;
-	return gt_image_load(fixture->images, fd, NULL, &loaded, err);
+	return gt_image_load(fixture->images, fd, NULL, NULL, &loaded, err);
 }

@@ -46,7 +46,7 @@ static void a_stream_is_spooled_and_loaded(void **state)
 	free_layers(layers);
 	gzip_of(&archive, &packed);
 	AUTO_CLOSE int in = pipe_of(&packed);
-	assert_ok(gt_image_load(fixture->images, in, NULL, &loaded, &err), err);
+	assert_ok(gt_image_load(fixture->images, in, NULL, NULL, &loaded, &err), err);
 	assert_string_equal(json_string_value(json_array_get(loaded, 0)), "a:b");
 	assert_int_equal(layers_in_driver(fixture), 2);
 	assert_int_equal(count_files(fixture, "images/spool"), 0);
@@ -93,8 +93,8 @@ static void load_tells_what_docker_tells(void **state)
 	docker_archive(&other, layers, 1, "app:1", id);
 	free_layers(layers);
 	AUTO_CLOSE int first = fd_of(&archive), second = fd_of(&other);
-	assert_ok(gt_image_load(fixture->images, first, &progress, NULL, &err), err);
-	assert_ok(gt_image_load(fixture->images, second, &progress, NULL, &err), err);
+	assert_ok(gt_image_load(fixture->images, first, NULL, &progress, NULL, &err), err);
+	assert_ok(gt_image_load(fixture->images, second, NULL, &progress, NULL, &err), err);
 	AUTO_FREE char *expected = gt_xasprintf("Loaded image: app:1\nThe image app:1 already exists, renaming the old one with ID "
 						"sha256:%s to empty string\nLoaded image: app:1\n", old);
 	assert_string_equal(told.data, expected);
@@ -237,7 +237,7 @@ static void *load_in_thread(void *arg)
 {
 	struct parallel *job = arg;
 	AUTO_CLOSE int fd = fd_of(job->archive);
-	job->rc = gt_image_load(job->fixture->images, fd, NULL, NULL, &job->err);
+	job->rc = gt_image_load(job->fixture->images, fd, NULL, NULL, NULL, &job->err);
 	return NULL;
 }
 

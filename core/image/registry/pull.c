@@ -134,13 +134,7 @@ static int check_platform(const struct pull *pull, const struct image *image, st
 	AUTO_FREE char *name = gt_reference_familiar(pull->reference, true);
 	if (offered.os[0] && strcmp(offered.os, "linux") != 0)
 		return gt_fail(err, GT_UNSUPPORTED, "%s: image operating system \"%s\" cannot be used on this platform", name, offered.os);
-	if (!pull->by_platform || platform_rank(&pull->platform, &offered))
-		return 0;
-	char wanted[100], found[100];
-	platform_format(&pull->platform, wanted);
-	platform_format(&offered, found);
-	return gt_fail(err, GT_NOT_FOUND, "image with reference %s was found but does not provide the specified platform: wanted %s, found %s",
-		       name, wanted, found);
+	return pull->by_platform ? platform_check(&pull->platform, image->document, name, err) : 0;
 }
 
 /* ---- layers ---- */
