@@ -8,6 +8,7 @@
 #   make crash                 random work with deaths of daemon, shims and drivers; ROUNDS (500), SECONDS (3600), SEED, FROM
 #   make crash-hosts           the same with deaths of drivers' processes alone; KILLS (100), SEED, FROM
 #   make soak                  networks and endpoints that come and go; CYCLES (10000)
+#   make vm                    integration tests on Debian's kernel with cgroup v2 and AppArmor, emulated; VM_TESTS="FILE..." for some (tests/vm/run)
 #   make tsan                  unit tests with ThreadSanitizer
 #   make fuzz                  libFuzzer targets, FUZZ_SECONDS (10) each
 #   make lint                  clang-tidy and cppcheck
@@ -69,6 +70,13 @@ $(BUILD)/obj/%.o: %.c Makefile
 	@$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -fPIE -c $< -o $@
 
 $(BUILD)/obj/core/engine/seccomp.o: core/engine/seccomp-default.json
+# The default AppArmor profile as kernels of all hosts take it: compiled for the features of AppArmor 3.0, whatever the building host has.
+APPARMOR_POLICY := $(BUILD)/obj/core/engine/apparmor.policy
+$(APPARMOR_POLICY): core/engine/apparmor.profile
+	@mkdir -p $(@D)
+	@/sbin/apparmor_parser --skip-kernel-load --skip-cache --features-file /etc/apparmor.d/abi/3.0 --stdout $< >$@
+$(BUILD)/obj/core/engine/apparmor.o: $(APPARMOR_POLICY)
+$(BUILD)/obj/core/engine/apparmor.o: CPPFLAGS += -Wa,-I$(dir $(APPARMOR_POLICY))
 
 # ---- programs ----
 # libarchive is linked in: of the shared one's libraries (libxml2, ICU, libstdc++) nothing is needed, and they cost 2 MB of memory.
@@ -175,6 +183,9 @@ crash-hosts: all
 	@GT_BUILD=$(abspath $(BUILD)) KILLS=$(KILLS) SEED=$(SEED) FROM=$(FROM) tests/crash/run hosts
 soak: all
 	@GT_BUILD=$(abspath $(BUILD)) CYCLES=$(or $(CYCLES),10000) /usr/bin/python3 -m pytest -q -s -p no:cacheprovider tests/integration/test_soak.py
+# The other cgroup world, in a virtual machine; "unit" among VM_TESTS is the unit tests.
+vm: all $(if $(filter unit,$(VM_TESTS)),$(UNIT_TESTS) $(TEST_PLUGINS))
+	@BUILD=$(BUILD) tests/vm/run $(VM_TESTS)
 # Threads: the unit tests with ThreadSanitizer.
 tsan:
 	@$(MAKE) BUILD=build/tsan SAN=thread unit
@@ -232,4 +243,4 @@ clean:
 	rm -rf $(BUILD)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all unit integration test crash crash-hosts soak tsan fuzz fuzz-run lint install uninstall clean
+.PHONY: all unit integration test crash crash-hosts soak vm tsan fuzz fuzz-run lint install uninstall clean

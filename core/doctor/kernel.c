@@ -158,6 +158,11 @@ static void check_apparmor(struct report *report)
 		found(report, "kernel.apparmor", FINE, "", "AppArmor is off: containers are held by capabilities, seccomp and namespaces");
 		return;
 	}
+	if (access("/sys/kernel/security/apparmor", F_OK) < 0) {
+		found(report, "kernel.apparmor", WARNING, "mount -t securityfs securityfs /sys/kernel/security, and restart gantryd",
+		      "AppArmor is on, but its files are not mounted: containers get no profile");
+		return;
+	}
 	gt_read_file(AT_FDCWD, "/proc/self/attr/apparmor/current", 4096, &profile, NULL);
 	if (profile.len)
 		profile.data[strcspn(profile.data, "\n")] = '\0';
@@ -165,7 +170,7 @@ static void check_apparmor(struct report *report)
 		found(report, "kernel.apparmor", WARNING, "take the daemon's profile away (aa-disable), or let it mount, pivot_root and signal",
 		      "AppArmor holds this process itself by profile %s", profile.data);
 	else
-		found(report, "kernel.apparmor", FINE, "", "AppArmor is on");
+		found(report, "kernel.apparmor", FINE, "", "AppArmor is on: containers get the profile gantry-default");
 }
 
 void check_kernel(struct report *report)

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "engine/apparmor.h"
 #include "engine/config_check.h"
 
 static const char *const CAPABILITIES[] = {
@@ -238,7 +239,8 @@ int config_check_security(const struct gt_container_config *config, struct gt_er
 	const struct gt_host_config *host = &config->host;
 	struct security security;
 	return check_capabilities("CapAdd", &host->cap_add, err) < 0 || check_capabilities("CapDrop", &host->cap_drop, err) < 0 ||
-			       config_read_security(&host->security_opt, &security, err) < 0 || check_sysctls(host, err) < 0 ||
+			       config_read_security(&host->security_opt, &security, err) < 0 ||
+			       (security.apparmor && gt_apparmor_check(security.apparmor, err) < 0) || check_sysctls(host, err) < 0 ||
 			       check_devices(host, err) < 0 || check_namespaces(config, err) < 0 ?
 		       -1 :
 		       0;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "dns/dns.h"
+#include "engine/apparmor.h"
 #include "engine/internal.h"
 #include "engine/seccomp.h"
 
@@ -81,6 +82,14 @@ static void load_embedded(struct gt_engine *engine, const struct gt_config *conf
 		gt_warn("the embedded image could not be loaded", "error", err.message);
 }
 
+/* Before anything starts. Without it the rest works: containers that need it say so. */
+static void load_apparmor(void)
+{
+	struct gt_error err = { 0 };
+	if (gt_apparmor_load(true, &err) < 0)
+		gt_warn("AppArmor: containers of the default profile cannot start", "error", err.message);
+}
+
 int gt_engine_open(const struct gt_config *config, struct gt_engine **out, struct gt_error *err)
 {
 	int64_t began = gt_monotonic();
@@ -88,6 +97,7 @@ int gt_engine_open(const struct gt_config *config, struct gt_engine **out, struc
 	atomic_store(&engine->config, config);
 	pthread_rwlock_init(&engine->lock, NULL);
 	gt_producers_init(&engine->archives);
+	load_apparmor();
 	if (open_store(engine, config, err) < 0 || open_parts(engine, config, err) < 0 || gt_reconcile(engine, err) < 0) {
 		gt_engine_close(engine);
 		return -1;

@@ -3,6 +3,8 @@
  */
 #include <string.h>
 
+#include "engine/apparmor.h"
+#include "engine/config_check.h"
 #include "engine/internal.h"
 
 static json_t *text(const char *value)
@@ -54,6 +56,13 @@ static void add_sizes(struct gt_container *ctr, json_t *inspect)
 	json_object_set_new(inspect, "SizeRootFs", json_integer(own + below));
 }
 
+/* Borrowed from the configuration; NULL where AppArmor is off. */
+static const char *apparmor_of(const struct gt_container *ctr)
+{
+	struct security security;
+	return config_read_security(&ctr->config.host.security_opt, &security, NULL) == 0 ? gt_apparmor_profile(&ctr->config.host, &security) : NULL;
+}
+
 json_t *gt_container_inspect(struct gt_engine *engine, const char *ref, bool size, struct gt_error *err)
 {
 	char created[36];
@@ -72,7 +81,7 @@ json_t *gt_container_inspect(struct gt_engine *engine, const char *ref, bool siz
 			  "/resolv.conf", "HostnamePath", ctr->dir, "/hostname", "HostsPath", ctr->dir, "/hosts", "LogPath", text(ctr->log_path), "Name",
 			  "/", ctr->name, "RestartCount", (json_int_t)ctr->restart_count, "Driver",
 			  gt_driver_name(gt_images_storage(engine->images)), "Platform", "linux", "MountLabel", "", "ProcessLabel", "", "AppArmorProfile",
-			  text(NULL));
+			  text(apparmor_of(ctr)));
 	json_t *host = gt_json_encode(gt_host_config_fields, &ctr->config.host);
 	json_t *config = config_of(ctr);
 	pthread_mutex_unlock(&ctr->lock);

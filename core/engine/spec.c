@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/apparmor.h"
 #include "engine/cdi.h"
 #include "engine/seccomp.h"
 #include "engine/spec.h"
@@ -36,6 +37,9 @@ static int read_context(struct gt_container *ctr, struct spec_context *context, 
 	const struct gt_config *config = atomic_load(&ctr->engine->config);
 	*context = (struct spec_context){ .ctr = ctr };
 	if (config_read_security(&host->security_opt, &context->security, err) < 0)
+		return -1;
+	context->apparmor = gt_apparmor_profile(host, &context->security);
+	if (is(context->apparmor, GT_APPARMOR_DEFAULT) && gt_apparmor_load(false, err) < 0)
 		return -1;
 	if (!context->security.no_new_privileges_given)
 		context->security.no_new_privileges = config->no_new_privileges;

@@ -9,6 +9,7 @@
 struct spec_context {
 	struct gt_container *ctr;
 	struct security security;
+	const char *apparmor;           /* gt_apparmor_profile() */
 	const char *netns;              /* "new", "host" or a path */
 	bool host_ipc, new_uts, new_pid, new_cgroup, remap;
 	pid_t ipc_pid;                  /* whose IPC namespace and /dev/shm are shared; 0: nobody's */

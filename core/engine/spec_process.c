@@ -149,9 +149,8 @@ json_t *spec_process(const struct spec_context *context)
 				    "capabilities", "bounding", caps, "effective", caps, "permitted", caps, "noNewPrivileges",
 				    context->security.no_new_privileges, "oomScoreAdj", (json_int_t)config->host.oom_score_adj, "rlimits",
 				    limits_of(ctr));
-	const char *apparmor = context->security.apparmor;
-	if (apparmor && strcmp(apparmor, "unconfined") && !config->host.privileged)
-		json_object_set_new(process, "apparmorProfile", json_string(apparmor));
+	if (context->apparmor && strcmp(context->apparmor, "unconfined"))
+		json_object_set_new(process, "apparmorProfile", json_string(context->apparmor));
 	const json_t *size = config->host.console_size;
 	json_int_t rows = json_integer_value(json_array_get(size, 0)), cols = json_integer_value(json_array_get(size, 1));
 	if (config->tty && rows > 0 && cols > 0)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "doctor/doctor.h"
+#include "engine/apparmor.h"
 #include "engine/internal.h"
 #include "runtime/cgroup.h"
 
@@ -109,8 +110,7 @@ static void add_abilities(json_t *info)
 static json_t *security_options(const struct gt_config *config)
 {
 	json_t *options = json_array();
-	AUTO_BUF struct gt_buf lsm = { 0 };
-	if (gt_read_file(AT_FDCWD, "/sys/kernel/security/lsm", 4096, &lsm, NULL) == 0 && lsm.data && strstr(lsm.data, "apparmor"))
+	if (gt_apparmor_on())
 		json_array_append_new(options, json_string("name=apparmor"));
 	bool own_profile = config->seccomp_profile && config->seccomp_profile[0];
 	json_array_append_new(options, json_sprintf("name=seccomp,profile=%s", own_profile ? config->seccomp_profile : "builtin"));

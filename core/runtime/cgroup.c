@@ -295,6 +295,24 @@ int gt_cgroup_clone_fd(const struct gt_cgroup *cgroup)
 	return cgroup->dir[UNIFIED];
 }
 
+int gt_cgroup_open_below(const struct gt_cgroup *cgroup, pid_t pid)
+{
+	AUTO_BUF struct gt_buf text = { 0 };
+	char file[32];
+	snprintf(file, sizeof file, "/proc/%d/cgroup", pid);
+	if (cgroup->dir[UNIFIED] < 0 || gt_read_file(AT_FDCWD, file, 65536, &text, NULL) < 0 || !text.data)
+		return -1;
+	/* names of sub-cgroups are the container's: they are looked up below the cgroup, whatever they are */
+	char *rest = text.data, *path = NULL;
+	for (char *line; !path && (line = strsep(&rest, "\n")) != NULL;)
+		path = strncmp(line, "0::", 3) == 0 ? line + 3 : NULL;
+	size_t len = strlen(cgroup->path);
+	if (!path || strncmp(path, cgroup->path, len) != 0 || (path[len] && path[len] != '/'))
+		return -1;
+	return path[len] ? gt_openat2(cgroup->dir[UNIFIED], path + len + 1, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, RESOLVE_BENEATH) :
+			   openat(cgroup->dir[UNIFIED], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
 int gt_cgroup_join_self(const struct gt_cgroup *cgroup)
 {
 	for (int i = MEMORY; i < HIERARCHIES; i++) {

@@ -40,6 +40,9 @@ void gt_cgroup_free(struct gt_cgroup *cgroup);          /* closes; the cgroup li
  */
 int gt_cgroup_clone_fd(const struct gt_cgroup *cgroup);
 int gt_cgroup_join_self(const struct gt_cgroup *cgroup);
+/* v2 takes no process where controllers are handed on to sub-cgroups (EBUSY). The directory, in the cgroup or below it, where a process of it is: an fd, the
+ * caller's, or -1. */
+int gt_cgroup_open_below(const struct gt_cgroup *cgroup, pid_t pid);
 int gt_cgroup_join(struct gt_cgroup *cgroup, pid_t pid, struct gt_error *err);
 
 /* Changes limits of a living container: only what `resources` names. All or nothing as far as the kernel allows: on failure earlier values are put back. */

@@ -150,6 +150,22 @@ static int load(const struct program *program, struct gt_error *err)
 	return fd >= 0 ? fd : gt_fail_sys(err, GT_INTERNAL, errno, "load the device rules as a BPF program");
 }
 
+/* The program of earlier rules in this very directory: an fd, or -1. */
+static int attached(int dir)
+{
+	uint32_t ids[1] = { 0 };
+	union bpf_attr query;
+	memset(&query, 0, sizeof query);
+	query.query.target_fd = (unsigned)dir;
+	query.query.attach_type = BPF_CGROUP_DEVICE;
+	query.query.prog_ids = (uint64_t)(uintptr_t)ids;
+	query.query.prog_cnt = 1;
+	if (syscall(SYS_bpf, BPF_PROG_QUERY, &query, sizeof query) < 0 || query.query.prog_cnt != 1)
+		return -1;
+	union bpf_attr get = { .prog_id = ids[0] };
+	return (int)syscall(SYS_bpf, BPF_PROG_GET_FD_BY_ID, &get, sizeof get);
+}
+
 int cgroup_v2_devices(struct gt_cgroup *cgroup, const json_t *rules, struct gt_error *err)
 {
 	AUTO_FREE struct program *program = gt_xcalloc(1, sizeof *program);
@@ -169,7 +185,14 @@ int cgroup_v2_devices(struct gt_cgroup *cgroup, const json_t *rules, struct gt_e
 	AUTO_CLOSE int fd = load(program, err);
 	if (fd < 0)
 		return -1;
-	union bpf_attr attr = { .target_fd = (unsigned)cgroup->dir[UNIFIED], .attach_bpf_fd = (unsigned)fd, .attach_type = BPF_CGROUP_DEVICE };
+	/* MULTI: engines and service managers inside the container may have rules of their own below; all have to allow. */
+	union bpf_attr attr = { .target_fd = (unsigned)cgroup->dir[UNIFIED], .attach_bpf_fd = (unsigned)fd, .attach_type = BPF_CGROUP_DEVICE,
+				.attach_flags = BPF_F_ALLOW_MULTI };
+	AUTO_CLOSE int old = attached(cgroup->dir[UNIFIED]);
+	if (old >= 0) {
+		attr.attach_flags |= BPF_F_REPLACE;
+		attr.replace_bpf_fd = (unsigned)old;
+	}
 	if (syscall(SYS_bpf, BPF_PROG_ATTACH, &attr, sizeof attr) < 0)
 		return gt_fail_sys(err, GT_INTERNAL, errno, "attach the device rules to the cgroup %s", cgroup->path);
 	return 0;

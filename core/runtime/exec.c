@@ -89,7 +89,7 @@ static void go_between(const struct gt_runtime *runtime, const json_t *process, 
 	int pidfd = -1;
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	if (enter(runtime, &born.err) == 0) {
-		born.pid = clone_child(CLONE_PARENT, NULL, &pidfd);
+		born.pid = clone_child(CLONE_PARENT, -1, &pidfd);
 		if (born.pid == 0)
 			run_process(runtime, process, stdio, sock);
 		if (born.pid < 0) {
@@ -106,7 +106,12 @@ int gt_runtime_exec(struct gt_runtime *runtime, const json_t *process, const int
 	int pair[2], pidfd = -1;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return gt_fail_errno(err, errno, "make a line to the new process");
-	pid_t pid = clone_child(0, runtime->cgroup, &pidfd);
+	pid_t pid = clone_child(0, gt_cgroup_clone_fd(runtime->cgroup), &pidfd);
+	AUTO_CLOSE int below = -1;
+	if (pid < 0 && errno == EBUSY) { /* the container has handed its controllers on to cgroups of its own: into its first process's */
+		below = gt_cgroup_open_below(runtime->cgroup, runtime->pid);
+		pid = clone_child(0, below >= 0 ? below : gt_cgroup_clone_fd(runtime->cgroup), &pidfd);
+	}
 	if (pid == 0) {
 		close(pair[0]);
 		go_between(runtime, process, stdio, pair[1]);

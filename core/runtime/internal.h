@@ -104,7 +104,7 @@ int sys_mount_setattr(int fd, const char *path, unsigned flags, uint64_t set, ui
 struct prepared {
 	int *mounts;            /* detached, one for each of spec->mounts; -1: not prepared */
 	int *devices;           /* host's device nodes, where mknod is not allowed; -1 */
-	int cgroups[MAX_CGROUPS];       /* v1: the container's directory in each hierarchy; -1 */
+	int cgroups[MAX_CGROUPS];       /* v1: the container's directory in each hierarchy; v2: [0] the host's mount, if it is to be shown; -1 */
 	int init;               /* gantry-init, on a read-only mount of its own; -1: none */
 };
 /* What has to be taken from the host: by the sandbox itself, or by the shim where a user namespace keeps the sandbox from it (remap). */
@@ -184,5 +184,5 @@ struct gt_runtime {
 	int64_t oom_before;
 	bool reaped;
 };
-/* clone3 with a pidfd, and into the cgroup where that can be. Returns as fork does. */
-pid_t clone_child(uint64_t flags, const struct gt_cgroup *cgroup, int *pidfd);
+/* clone3 with a pidfd, and into a cgroup (v2's directory; -1: the caller's). Returns as fork does. */
+pid_t clone_child(uint64_t flags, int into, int *pidfd);

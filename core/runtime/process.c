@@ -324,11 +324,26 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* LSM labels for the program to come; refused where the kernel has no such LSM. */
-static int set_label(const char *file, const char *fallback, const char *prefix, const char *label, struct gt_error *err)
+/* AppArmor's profile for the program to come. Newer kernels have a folder for each LSM. */
+static int set_profile(const char *profile, struct gt_error *err)
 {
-	AUTO_FREE char *text = gt_xasprintf("%s%s", prefix, label);
-	if (gt_write_control(AT_FDCWD, file, text, NULL) == 0 || (fallback && gt_write_control(AT_FDCWD, fallback, text, NULL) == 0))
+	static const char *const FILES[] = { "/proc/self/attr/apparmor/exec", "/proc/self/attr/exec" };
+	AUTO_FREE char *text = gt_xasprintf("exec %s", profile);
+	AUTO_CLOSE int file = open(FILES[0], O_WRONLY | O_CLOEXEC);
+	if (file < 0)
+		file = open(FILES[1], O_WRONLY | O_CLOEXEC);
+	if (file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text))
+		return 0;
+	if (file >= 0 && errno == ENOENT)
+		return gt_fail(err, GT_INVALID, "the kernel has no AppArmor profile %.255s; load it first (apparmor_parser -r FILE)", profile);
+	if (file >= 0 && errno == EINVAL)
+		return gt_fail(err, GT_UNSUPPORTED, "the AppArmor profile %.255s cannot be put in force: AppArmor is off on this host", profile);
+	return gt_fail_errno(err, errno, "put the AppArmor profile %.255s in force", profile);
+}
+
+static int set_label(const char *label, struct gt_error *err)
+{
+	if (gt_write_control(AT_FDCWD, "/proc/self/attr/exec", label, NULL) == 0)
 		return 0;
 	return gt_fail(err, GT_UNSUPPORTED, "the security label \"%.255s\" cannot be set: the host's kernel does not offer it", label);
 }
@@ -338,10 +353,9 @@ static int set_labels(const json_t *process, struct gt_error *err)
 	const char *apparmor = NULL, *selinux = NULL;
 	if (gt_json_string(process, "apparmorProfile", &apparmor, err) < 0 || gt_json_string(process, "selinuxLabel", &selinux, err) < 0)
 		return -1;
-	if (apparmor && apparmor[0] &&
-	    set_label("/proc/self/attr/apparmor/exec", "/proc/self/attr/exec", "exec ", apparmor, err) < 0)
+	if (apparmor && apparmor[0] && set_profile(apparmor, err) < 0)
 		return -1;
-	return selinux && selinux[0] ? set_label("/proc/self/attr/exec", NULL, "", selinux, err) : 0;
+	return selinux && selinux[0] ? set_label(selinux, err) : 0;
 }
 
 static int load_filter(const struct plan *plan, struct gt_error *err)

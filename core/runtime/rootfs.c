@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,11 +46,26 @@ static const char *hierarchy_name(int hierarchy)
 	return strrchr(world->mount[hierarchy], '/') + 1;
 }
 
+/* v2, and the host's cgroup namespace: its own mount is shown. A new mount from there would set the options of all (nsdelegate, memory_recursiveprot). */
+static int prepare_cgroup_v2(const struct spec *spec, const struct spec_mount *mount, struct prepared *prepared, struct gt_error *err)
+{
+	const char *path = cgroup_world()->mount[UNIFIED];
+	if (!path || spec_namespace(spec, CLONE_NEWCGROUP))
+		return 0;
+	AUTO_CLOSE int fd = sys_open_tree(AT_FDCWD, path, OPEN_TREE_CLONE);
+	if (fd < 0 || sys_mount_setattr(fd, "", 0, mount->attr_set, 0, 0, -1) < 0)
+		return gt_fail_sys(err, GT_INTERNAL, errno, "take the cgroups %s", path);
+	prepared->cgroups[UNIFIED] = take_fd(fd);
+	return 0;
+}
+
 /* v1: the container's own directory of each controller, to be shown below /sys/fs/cgroup. */
 static int prepare_cgroups(const struct spec *spec, const struct spec_mount *mount, struct prepared *prepared, struct gt_error *err)
 {
-	if (strcmp(mount->type, "cgroup") || cgroup_world()->kind == GT_CGROUP_V2 || !spec->cgroup)
+	if (strcmp(mount->type, "cgroup") || !spec->cgroup)
 		return 0;
+	if (cgroup_world()->kind == GT_CGROUP_V2)
+		return prepare_cgroup_v2(spec, mount, prepared, err);
 	for (int i = 0; i < HIERARCHIES; i++) {
 		if (!hierarchy_name(i))
 			continue;
@@ -221,6 +237,8 @@ static int mount_one(const struct spec_mount *mount, int *prepared_fd, struct pr
 	if (strcmp(mount->type, "cgroup") == 0 && !mount->bind) {
 		if (cgroup_world()->kind != GT_CGROUP_V2)
 			return mount_cgroups_v1(mount, prepared, err);
+		if (prepared->cgroups[UNIFIED] >= 0)
+			return mount_one(&(struct spec_mount){ .destination = mount->destination, .type = "none" }, &prepared->cgroups[UNIFIED], prepared, err);
 		struct spec_mount v2 = *mount;
 		v2.type = "cgroup2";
 		return mount_one(&v2, prepared_fd, prepared, err);

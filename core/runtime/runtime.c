@@ -21,9 +21,8 @@
 #define MAX_BPF (1u << 20)
 #define KILL_MS 10000
 
-pid_t clone_child(uint64_t flags, const struct gt_cgroup *cgroup, int *pidfd)
+pid_t clone_child(uint64_t flags, int into, int *pidfd)
 {
-	int into = cgroup ? gt_cgroup_clone_fd(cgroup) : -1;
 	struct clone_args args = { .flags = flags | CLONE_PIDFD | (into >= 0 ? CLONE_INTO_CGROUP : 0), .pidfd = (uint64_t)(uintptr_t)pidfd,
 				   .exit_signal = flags & CLONE_PARENT ? 0 : SIGCHLD, .cgroup = into >= 0 ? (uint64_t)into : 0 };
 	return (pid_t)syscall(SYS_clone3, &args, sizeof args);
@@ -186,7 +185,7 @@ static int clone_sandbox(struct gt_runtime *runtime, const int stdio[3], struct 
 	}
 	struct sandbox sandbox = { .spec = &runtime->spec, .cgroup = runtime->cgroup, .sock = pair[1], .stdio = stdio, .bpf = &runtime->bpf,
 				   .wait_for_maps = spec_namespace(&runtime->spec, CLONE_NEWUSER) != NULL };
-	pid_t pid = clone_child(clone_flags(&runtime->spec), runtime->cgroup, &runtime->pidfd);
+	pid_t pid = clone_child(clone_flags(&runtime->spec), gt_cgroup_clone_fd(runtime->cgroup), &runtime->pidfd);
 	if (pid == 0) {
 		close(pair[0]);
 		sandbox_main(&sandbox);

@@ -24,6 +24,8 @@ IMAGE = "gantry/busybox"
 CGROUP = "/sys/fs/cgroup"
 
 _serial = itertools.count(1)
+# How often longer than here everything takes: emulated machines, sanitizers. For what is waited for, not for what is measured.
+SLOW = int(os.environ.get("GT_SLOW", "1")) * (4 if "asan" in BUILD or "tsan" in BUILD else 1)
 
 
 def require_root():
@@ -37,7 +39,7 @@ def sanitized():
 
 def wait_until(condition, timeout=10, what="a condition"):
     """Polls until condition() is truthy and returns its value."""
-    end = time.monotonic() + timeout * (4 if sanitized() else 1)
+    end = time.monotonic() + timeout * SLOW
     while True:
         value = condition()
         if value:
@@ -157,7 +159,7 @@ class Daemon:
         if self.process is None:
             return
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout)
+        code = self.process.wait(timeout * SLOW)
         self.process = None
         assert code == 0, f"gantryd ended with {code} at SIGTERM:\n{self.log()[-4000:]}"
 
@@ -180,7 +182,7 @@ class Daemon:
         for pid in self.pids():
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-        wait_gone = time.monotonic() + 5
+        wait_gone = time.monotonic() + 5 * SLOW
         while self.pids() and time.monotonic() < wait_gone:
             time.sleep(0.02)
         for path in sorted(self.cgroups(), key=len, reverse=True):
@@ -272,7 +274,7 @@ class Daemon:
                 if os.path.isdir(containers):
                     leaks += [f"{containers}/{entry}" for entry in os.listdir(containers) if not entry.startswith(".")]
             return leaks
-        end = time.monotonic() + 5
+        end = time.monotonic() + 5 * SLOW
         while True:
             leaks = look()
             if not leaks or time.monotonic() > end:
@@ -292,7 +294,7 @@ class Daemon:
 
     def api(self, method, path, body=None, headers=None, version="/v1.50", timeout=60):
         """One request; the response has .status, .headers and .body (bytes)."""
-        connection = UnixConnection(self.socket, timeout)
+        connection = UnixConnection(self.socket, timeout * SLOW)
         data = body
         headers = dict(headers or {})
         if isinstance(body, (dict, list)):
@@ -327,7 +329,7 @@ class Daemon:
         """Runs a program in the daemon's network namespace, with its environment."""
         stdin = stdin.encode() if isinstance(stdin, str) else stdin
         done = subprocess.run(self.in_netns(*args), input=stdin, stdin=subprocess.DEVNULL if stdin is None else None,
-                              capture_output=True, env=self.env, timeout=timeout)
+                              capture_output=True, env=self.env, timeout=timeout * SLOW)
         result = Result(args, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
         if check:
             assert result.code == 0, result
@@ -344,7 +346,7 @@ class Daemon:
 
     def client(self):
         import docker
-        return docker.DockerClient(base_url="unix://" + self.socket, version="auto", timeout=60)
+        return docker.DockerClient(base_url="unix://" + self.socket, version="auto", timeout=60 * SLOW)
 
 
 class Terminal:
@@ -365,7 +367,7 @@ class Terminal:
 
     def expect(self, text, timeout=15):
         """Reads on until `text` has come; what came before it is dropped."""
-        end = time.monotonic() + timeout * (4 if sanitized() else 1)
+        end = time.monotonic() + timeout * SLOW
         while text not in self.seen:
             ready, _, _ = select.select([self.fd], [], [], max(0, end - time.monotonic()))
             if not ready:
@@ -382,7 +384,7 @@ class Terminal:
 
     def wait(self, timeout=20):
         """Reads to the end and returns the exit status."""
-        end = time.monotonic() + timeout * (4 if sanitized() else 1)
+        end = time.monotonic() + timeout * SLOW
         while True:
             ready, _, _ = select.select([self.fd], [], [], 0.05)
             if ready:

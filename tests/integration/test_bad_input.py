@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from harness import IMAGE
+from harness import IMAGE, SLOW
 
 
 def message(response):
@@ -78,7 +78,7 @@ def test_versions(daemon, version, status):
 
 def raw(daemon, data):
     s = socket.socket(socket.AF_UNIX)
-    s.settimeout(20)
+    s.settimeout(20 * SLOW)
     s.connect(daemon.socket)
     try:
         s.sendall(data)

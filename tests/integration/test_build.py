@@ -6,7 +6,7 @@ import os
 import pytest
 
 from building import archive, build, config, idle, serve_files, sh, write
-from harness import BUILD, IMAGE, wait_until
+from harness import BUILD, IMAGE, SLOW, wait_until
 
 def test_each_instruction_has_its_effect(builder, tmp_path):
     write(tmp_path, {"a.txt": "aaa", "sub/b": "bbb", "sub/deep/c": "ccc"})
@@ -188,7 +188,7 @@ def test_locked_caches_in_opposite_orders_do_not_stand_still(builder, tmp_path):
         write(tmp_path, {f"{i}/Dockerfile": f"FROM {IMAGE}\nRUN {' '.join(mounts[::-1] if i % 2 else mounts)} mkdir /one/l && sleep 0.3 && rmdir /one/l # {i}\n"})
         processes.append(builder.popen("docker", "build", str(tmp_path / str(i))))
     for process in processes:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=60 * SLOW)
         assert process.returncode == 0, out + err
     both = f"FROM {IMAGE}\nRUN --mount=type=cache,sharing=locked,id=a,target=/x --mount=type=cache,sharing=locked,id=a,target=/y touch /x/f && test -e /y/f\n"
     build(builder, tmp_path, both)

@@ -10,7 +10,7 @@ import tarfile
 import pytest
 
 from building import build, config, history, idle, sh, write
-from harness import IMAGE, wait_until
+from harness import IMAGE, SLOW, wait_until
 
 
 def gbuild(daemon, directory, dockerfile, *args, tag="test/build:1", check=True, **kw):
@@ -171,7 +171,7 @@ def test_outputs_as_files(builder, tmp_path):
     with tarfile.open(tmp_path / "out.tar") as tar:
         assert sorted(tar.getnames()) == ["l", "sub", "sub/f"]
     process = builder.popen("gantry", "build", "-o", "-", str(tmp_path / "ctx"))
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=60 * SLOW)
     assert process.returncode == 0 and b"Using cache" in err
     with tarfile.open(fileobj=io.BytesIO(out)) as tar:
         assert tar.extractfile("sub/f").read() == b"made\n"

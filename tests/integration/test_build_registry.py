@@ -10,7 +10,7 @@ import pytest
 
 from building import build, config, idle, sh, write
 from fake_registry import Image, index_of, orphans
-from harness import IMAGE, sanitized, wait_until
+from harness import IMAGE, SLOW, sanitized, wait_until
 from registries import Registry, clean
 
 
@@ -175,7 +175,7 @@ def test_a_daemon_killed_at_any_moment_of_a_build_leaves_nothing(puller, registr
         client = puller.popen("docker", "build", "-t", "test/build:1", str(tmp_path / "ctx"))
         time.sleep(whole * (i + 0.5) / ROUNDS)
         puller.restart(crash=True)
-        client.communicate(timeout=60)
+        client.communicate(timeout=60 * SLOW)
         settled(puller)
         clean(puller)
         puller.json("POST", "/build/prune?all=1")

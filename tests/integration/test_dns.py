@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from harness import IMAGE, run, wait_until
+from harness import IMAGE, SLOW, run, wait_until
 
 A, PTR, MX, AAAA, ANY = 1, 12, 15, 28, 255
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = range(6)
@@ -85,7 +85,7 @@ class Answer:
 def send(daemon, container, packet, tcp=False, port=53, timeout=8):
     pid = daemon.inspect(container)["State"]["Pid"]
     done = subprocess.run(["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable, "-c", ASK, packet.hex(), "tcp" if tcp else "udp", str(port), str(timeout)],
-                          capture_output=True, text=True, timeout=60)
+                          capture_output=True, text=True, timeout=60 * SLOW)
     return Answer(bytes.fromhex(done.stdout)) if done.returncode == 0 else None
 
 

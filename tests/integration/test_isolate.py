@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from harness import BUILD, IMAGE, Daemon, sanitized, wait_until
+from harness import BUILD, IMAGE, SLOW, Daemon, sanitized, wait_until
 from test_layers import *  # noqa: F401,F403
 from test_networks import *  # noqa: F401,F403
 from test_volumes import *  # noqa: F401,F403
@@ -215,7 +215,7 @@ def test_a_network_process_comes_back_to_what_there_is(apart):
     removing = apart.popen(shutil.which("docker"), "rm", "-f", "two")
     time.sleep(1)
     os.kill(pid, signal.SIGKILL)
-    removing.communicate(timeout=60)
+    removing.communicate(timeout=60 * SLOW)
     wait_until(lambda: process(apart, "net-bridge")["State"] == "running", what="the process being back")
     apart.docker("rm", "-f", "two", check=False)
     wait_until(lambda: len(apart.links()) == len(links) - 1, what="the link of the removed container going")
@@ -246,7 +246,7 @@ def test_a_container_that_cannot_be_removed_is_told_to_those_who_wait(apart):
     wait_until(lambda: apart.docker("ps", "-q").out, what="the container running")
     said = crash_until_it_rests(apart, "storage-overlay")
     assert re.search(r"driver overlay: its process was killed by signal 9 \(Killed\), \d+ times in a row; it is started again in \d+ s", said), said
-    waiting.communicate(timeout=30)
+    waiting.communicate(timeout=30 * SLOW)
     assert apart.state("c1") in ("dead", "removing") or apart.docker("ps", "-aq").out == ""
     running(apart, "storage-overlay")
     apart.docker("rm", "-f", "c1", check=False)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import IMAGE, wait_until
+from harness import IMAGE, SLOW, wait_until
 
 
 def test_states_follow_each_other(daemon):
@@ -280,12 +280,12 @@ def test_an_exec_that_cannot_go_on_holds_up_nothing_else(daemon):
     never.kill()
     never.communicate()
     freeze(False)
-    assert late.communicate(timeout=10)[0] == b"late\n"
+    assert late.communicate(timeout=10 * SLOW)[0] == b"late\n"
     assert attached.stdout.readline() == b"tick\n"
     assert daemon.docker("exec", "c1", "echo", "x").out == "x\n"
     freeze(True)
     daemon.docker("rm", "-f", "c1")
-    attached.communicate(timeout=10)
+    attached.communicate(timeout=10 * SLOW)
 
 
 def test_exec_in_a_directory(daemon):
@@ -342,7 +342,7 @@ def test_two_clients_attach_to_one_container(daemon):
     wait_until(lambda: "to all" in daemon.docker("logs", "c1").out, what="the line")
     daemon.docker("kill", "c1")
     for client in clients:
-        assert client.communicate(timeout=10)[0].endswith(b"to all\n")
+        assert client.communicate(timeout=10 * SLOW)[0].endswith(b"to all\n")
 
 
 # ---- events ----

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from harness import CGROUP, IMAGE, run, wait_until
+from harness import CGROUP, IMAGE, SLOW, run, wait_until
 
 
 def create(daemon, *cmd, name="c1", host=None, networking=None, **config):
@@ -58,6 +58,24 @@ V1 = os.path.isdir(os.path.join(CGROUP, "memory"))
 # ---- resources ----
 
 
+@pytest.mark.skipif(V1, reason="file names of cgroup v2")
+def test_resources_are_in_the_v2_cgroup(daemon):
+    host = {"CpuShares": 300, "CpuPeriod": 50000, "CpuQuota": 25000, "CpusetCpus": "0", "CpusetMems": "0", "Memory": 64 << 20, "MemorySwap": 96 << 20,
+            "MemoryReservation": 32 << 20, "PidsLimit": 77, "OomScoreAdj": 123}
+    assert create(daemon, "sleep", "100", host=host).status == 201
+    assert daemon.api("POST", "/containers/c1/start").status == 204
+    inspect = daemon.inspect("c1")
+    wanted = {"cpu.weight": "12", "cpu.max": "25000 50000", "cpuset.cpus": "0", "cpuset.mems": "0", "memory.max": str(64 << 20),
+              "memory.swap.max": str(32 << 20), "memory.low": str(32 << 20), "pids.max": "77"}
+    assert {name: cgroup_value(inspect["Id"], name) for name in wanted} == wanted
+    with open(f"/proc/{inspect['State']['Pid']}/oom_score_adj") as f:
+        assert f.read().strip() == "123"
+    assert {k: inspect["HostConfig"][k] for k in host} == host
+    daemon.json("POST", "/containers/c1/update", {"Memory": 128 << 20, "MemorySwap": -1, "NanoCpus": 0, "CpuShares": 1024, "PidsLimit": -1})
+    wanted |= {"cpu.weight": "39", "memory.max": str(128 << 20), "memory.swap.max": "max", "pids.max": "max"}
+    assert {name: cgroup_value(inspect["Id"], name) for name in wanted} == wanted
+
+
 @pytest.mark.skipif(not V1, reason="file names of cgroup v1")
 def test_resources_are_in_the_cgroup(daemon):
     host = {"CpuShares": 300, "CpuPeriod": 50000, "CpuQuota": 25000, "CpusetCpus": "0", "CpusetMems": "0", "Memory": 64 << 20, "MemorySwap": 96 << 20,
@@ -87,7 +105,7 @@ def test_what_nobody_asked_for_is_left_out_where_docker_leaves_it_out(daemon):
     assert inspect["HostConfig"]["PidsLimit"] is None and inspect["HostConfig"]["CapAdd"] is None
 
 
-@pytest.mark.skipif(not V1 or not first_disk(), reason="file names of cgroup v1")
+@pytest.mark.skipif(not first_disk(), reason="no disk")
 def test_block_io_limits(daemon):
     disk = first_disk()
     number = f"{os.major(os.stat(disk).st_rdev)}:{os.minor(os.stat(disk).st_rdev)}"
@@ -96,6 +114,9 @@ def test_block_io_limits(daemon):
     assert create(daemon, "sleep", "100", host=host).status == 201
     assert daemon.api("POST", "/containers/c1/start").status == 204
     cid = daemon.inspect("c1")["Id"]
+    if not V1:
+        assert cgroup_value(cid, "io.max") == f"{number} rbps={1 << 20} wbps={2 << 20} riops=300 wiops=400"
+        return
     values = [cgroup_value(cid, f"blkio.throttle.{name}_device") for name in ("read_bps", "write_bps", "read_iops", "write_iops")]
     assert values == [f"{number} {1 << 20}", f"{number} {2 << 20}", f"{number} 300", f"{number} 400"]
 
@@ -108,7 +129,8 @@ REFUSED = [
     ({"NanoCpus": 10**13}, "CPUs"), ({"MemorySwappiness": 101}, "swappiness"), ({"OomScoreAdj": 1001}, "1001"), ({"ShmSize": -1}, "SHM"),
     ({"Ulimits": [{"Name": "nonsense", "Soft": 1, "Hard": 1}]}, "nonsense"), ({"Sysctls": {"vm.swappiness": "1"}}, "vm.swappiness"),
     ({"Sysctls": {"net.ipv4.ip_forward": "1"}, "NetworkMode": "host"}, "net.ipv4.ip_forward"), ({"CapAdd": ["NONSENSE"]}, "NONSENSE"),
-    ({"SecurityOpt": ["label=type:x"]}, "label=type:x"), ({"SecurityOpt": ["nonsense=1"]}, "nonsense"), ({"IpcMode": "nonsense"}, "IPC"),
+    ({"SecurityOpt": ["label=type:x"]}, "label=type:x"), ({"SecurityOpt": ["nonsense=1"]}, "nonsense"),
+    ({"SecurityOpt": ["apparmor=no-such-profile"]}, "no-such-profile"), ({"IpcMode": "nonsense"}, "IPC"),
     ({"PidMode": "nonsense"}, "PID"), ({"UTSMode": "nonsense"}, "UTS"), ({"UsernsMode": "nonsense"}, "userns"),
     ({"CgroupnsMode": "nonsense"}, "cgroup namespace"), ({"Annotations": {"org.gantry.init": "/x"}}, "org.gantry.init"),
     ({"DeviceCgroupRules": ["nonsense"]}, "nonsense"), ({"Devices": [{"PathOnHost": "/etc/passwd"}]}, "/etc/passwd"),
@@ -294,7 +316,7 @@ def journal():
         os.mkdir(d)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind(path)
-        server.settimeout(10)
+        server.settimeout(10 * SLOW)
         yield server
     os.unlink(path)
     for d in reversed(made):
@@ -339,7 +361,7 @@ def test_journald(daemon, journal):
 def test_syslog(daemon, tmp_path, scheme, form, pattern):
     path = str(tmp_path / "log")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM if scheme == "unix" else socket.SOCK_DGRAM) as server:
-        server.settimeout(10)
+        server.settimeout(10 * SLOW)
         server.bind(path)
         options = {"syslog-address": f"{scheme}://{path}", "syslog-facility": "local3", "tag": "TAG", "cache-disabled": "true"}
         if form:
@@ -351,7 +373,7 @@ def test_syslog(daemon, tmp_path, scheme, form, pattern):
         assert daemon.api("POST", "/containers/c1/start").status == 204
         if scheme == "unix":
             with server.accept()[0] as client:
-                client.settimeout(10)
+                client.settimeout(10 * SLOW)
                 data = b""
                 while piece := client.recv(65536):
                     data += piece

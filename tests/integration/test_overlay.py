@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from harness import DOCKER, IMAGE, Daemon, run, wait_until
+from harness import DOCKER, IMAGE, SLOW, Daemon, run, wait_until
 
 ETCD = shutil.which("etcd")
 TTL = 5  # of the hosts' leases, seconds
@@ -272,7 +272,7 @@ class Flow:
     def lost(self):
         """Ends it: how many got no answer."""
         time.sleep(1)
-        out, _ = self.process.communicate(b"\n", timeout=20)
+        out, _ = self.process.communicate(b"\n", timeout=20 * SLOW)
         sent, received = map(int, re.search(rb"(\d+) packets transmitted, (\d+) packets received", out).groups())
         assert sent > 3
         return sent - received

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from harness import BUILD, DOCKER, IMAGE, wait_until
+from harness import BUILD, DOCKER, IMAGE, SLOW, wait_until
 
 GANTRY = os.path.join(BUILD, "bin", "gantry")
 
@@ -49,7 +49,7 @@ def test_a_signal_gives_128_plus_its_number(daemon, cli):
     wait_until(lambda: daemon.api("GET", "/containers/killed/json").status == 200 and daemon.state("killed") == "running", what="a running container")
     cli("kill", "-s", "USR1", "killed")  # PID 1 ignores what it has no handler for
     cli("kill", "killed")
-    client.communicate(timeout=10)
+    client.communicate(timeout=10 * SLOW)
     assert client.returncode == 137
     assert cli("run", "--rm", "--init", IMAGE, "sh", "-c", "kill -9 $$", check=False).code == 137
     assert cli("run", "--rm", IMAGE, "sh", "-c", "trap 'exit 7' TERM; kill -15 $$; sleep 5", check=False).code == 7
