@@ -240,9 +240,6 @@ static int read_ops(const struct plugin *plugin, struct gt_driver *driver, const
 	if (size < TABLES[driver->kind].least || size > MAX_STRUCT)
 		return refuse_number(plugin, err, what, size, "at least ", TABLES[driver->kind].least);
 	copy_sized(&driver->ops, TABLES[driver->kind].room, ops, size);
-	if (plugin->remote && is_family(driver))
-		return gt_fail(err, GT_UNSUPPORTED, "plugin %s: driver %s stands for drivers whose names are not known yet (family), which it can in the daemon alone: "
-						    "leave out isolate = process", plugin->path, driver->name);
 	for (const struct needed *op = TABLES[driver->kind].needed; op->name; op++) {
 		void *function;
 		memcpy(&function, (const char *)&driver->ops + op->offset, sizeof function);
@@ -273,6 +270,7 @@ static int read_driver(struct plugin *plugin, const struct gantry_driver *from, 
 			return refuse_word(plugin, err, "name of a driver", entry.name, "each name once for a kind");
 	}
 	driver->plugin = plugin;
+	driver->index = (uint32_t)plugin->driver_count;
 	driver->kind = (enum gantry_kind)entry.kind;
 	driver->name = entry.name;
 	driver->capabilities = entry.capabilities;

@@ -43,6 +43,8 @@ static struct gt_driver *open_member(const struct gt_driver *family, const char 
 	struct gt_driver *member = gt_xcalloc(1, sizeof *member);
 	member->all = drivers;
 	member->plugin = family->plugin;
+	member->index = family->index;
+	member->is_member = true;
 	member->kind = family->kind;
 	member->name = gt_xstrdup(name);
 	member->capabilities = family->capabilities & ~GANTRY_VOL_FAMILY;

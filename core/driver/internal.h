@@ -46,6 +46,9 @@ struct gt_driver {
 	struct gantry_host host;
 	struct gt_drivers *all;
 	struct plugin *plugin;
+	uint32_t index;                 /* in plugin->drivers; a member's: its family's */
+	uint32_t member;                /* remote/members.c: the number of a member; 0: it has none */
+	bool is_member;                 /* of a family */
 	enum gantry_kind kind;
 	const char *name;
 	uint64_t capabilities;

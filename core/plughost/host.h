@@ -22,6 +22,9 @@ struct host {
 	struct plugin *plugin;
 	struct gt_drivers all;          /* of it, cancelled alone */
 	pthread_mutex_t control_lock;   /* writers of the control socket */
+	pthread_mutex_t members_lock;   /* of those below; a member is open from its open() to its close() */
+	struct gt_driver **members;     /* drivers of families, by number; NULL: not open */
+	size_t member_count;
 };
 
 /* ---- serve.c ---- */

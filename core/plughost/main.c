@@ -117,7 +117,7 @@ static int prepare_process(void)
 
 int main(int argc, char **argv)
 {
-	static struct host host = { .control_lock = PTHREAD_MUTEX_INITIALIZER };
+	static struct host host = { .control_lock = PTHREAD_MUTEX_INITIALIZER, .members_lock = PTHREAD_MUTEX_INITIALIZER };
 	static struct plugin plugin = { .fd = PLUGIN_FD };
 	struct gt_error err = { 0 };
 	int type = 0;

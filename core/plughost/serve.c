@@ -34,7 +34,8 @@ static void notify(const struct gantry_host *table, enum frame_kind kind, struct
 	struct wire w;
 	const struct gt_driver *driver = table->engine;
 	struct host *host = (struct host *)((char *)driver->all - offsetof(struct host, all));
-	notice->driver = (uint32_t)(driver - driver->plugin->drivers);
+	notice->driver = driver->index;
+	notice->member = driver->member;
 	wire_write(&w, &body);
 	wire_notice(&w, kind, notice);
 	if (call_channel >= 0) {
@@ -124,6 +125,62 @@ static int note_member(void *arg, const struct gantry_member *member)
 	return note(arg, &(struct wire_entry){ .member = *member });
 }
 
+static int note_peer(void *arg, const char *name, const char *address)
+{
+	return note(arg, &(struct wire_entry){ .name = name ? name : "", .address = address ? address : "" });
+}
+
+/* ---- members of families ---- */
+
+#define MEMBERS_MAX 4096                /* more than the daemon has */
+
+/* The driver that a call is for. NULL: a member that is not open. */
+static struct gt_driver *driver_of(struct host *host, const struct wire_call *head)
+{
+	if (!head->member)
+		return &host->plugin->drivers[head->driver];
+	LOCKED(&host->members_lock);
+	return head->member <= host->member_count ? host->members[head->member - 1] : NULL;
+}
+
+/* Puts a driver, or NULL, in the place of that number. False where another one is there already. */
+static bool member_put(struct host *host, uint32_t number, struct gt_driver *driver)
+{
+	LOCKED(&host->members_lock);
+	if (number > host->member_count) {
+		host->members = gt_xrealloc(host->members, number * sizeof(struct gt_driver *));
+		while (host->member_count < number)
+			host->members[host->member_count++] = NULL;
+	}
+	if (driver && host->members[number - 1])
+		return false;
+	host->members[number - 1] = driver;
+	return true;
+}
+
+static struct gt_driver *member_new(struct host *host, const struct wire_call *head, const char *name)
+{
+	const struct gt_driver *family = &host->plugin->drivers[head->driver];
+	struct gt_driver *member = gt_xcalloc(1, sizeof *member);
+	member->all = family->all;
+	member->plugin = family->plugin;
+	member->index = family->index;
+	member->member = head->member;
+	member->kind = family->kind;
+	member->name = gt_xstrdup(name);
+	member->capabilities = family->capabilities & ~GANTRY_VOL_FAMILY;
+	member->ops = family->ops;
+	return member;
+}
+
+static void member_free(struct gt_driver *member)
+{
+	free((char *)(uintptr_t)member->name);
+	free(member->state_dir);
+	free(member->run_dir);
+	free(member);
+}
+
 /* ---- ops ---- */
 
 static int open_driver(struct gt_driver *driver, const struct wire_args *a, struct gantry_error *err)
@@ -159,75 +216,101 @@ static int close_driver(struct gt_driver *driver)
 	return 0;
 }
 
-static int network_op(struct gt_driver *driver, enum wire_opcode op, const struct gantry_call *call, struct wire_args *a, struct listing *list,
-		      struct gantry_error *err)
+static int open_member(struct host *host, const struct wire_call *head, const struct wire_args *args, struct gantry_error *err)
 {
-	const struct gantry_network_ops *ops = &driver->ops.network;
-	void *self = driver->context;
-	switch (op) {
-	case WIRE_network_network_create: return ops->network_create(self, call, &a->network, err);
-	case WIRE_network_network_remove: return ops->network_remove(self, call, a->name, err);
-	case WIRE_network_endpoint_join: return ops->endpoint_join(self, call, a->endpoints, a->fd, err);
-	case WIRE_network_endpoint_leave: return ops->endpoint_leave(self, call, a->name, a->other, a->fd, err);
-	case WIRE_network_publish:
-		return ops->publish(self, call, a->endpoints, a->ports, a->port_count, sizeof *a->ports, err);
-	case WIRE_network_unpublish: return ops->unpublish(self, call, a->name, a->other, err);
-	case WIRE_network_reconcile:
-		return ops->reconcile(self, call, a->endpoints, a->endpoint_count, sizeof *a->endpoints, a->ports, a->owners, a->port_count,
-				      sizeof *a->ports, err);
-	case WIRE_network_watch: return ops->watch(self, call, &a->fd, err);
-	case WIRE_network_global_networks: return ops->global_networks(self, call, note_network, list, err);
-	case WIRE_network_members: return ops->members(self, call, a->name, note_member, list, err);
-	default: return ops->endpoint_rename(self, call, a->name, a->other, a->names, a->name_count, err);
+	struct gt_driver *member = member_new(host, head, args->title);
+	if (open_driver(member, args, err) < 0) {
+		member_free(member);
+		return -1;
 	}
+	if (member_put(host, head->member, member))
+		return 0;
+	/* Two calls at once found that it was not open. */
+	close_driver(member);
+	member_free(member);
+	return 0;
 }
 
-static int volume_op(struct gt_driver *driver, enum wire_opcode op, const struct gantry_call *call, struct wire_args *a, struct listing *list,
-		     struct gantry_error *err)
+static int close_member(struct host *host, struct gt_driver *member)
 {
-	const struct gantry_volume_ops *ops = &driver->ops.volume;
-	void *self = driver->context;
-	switch (op) {
-	case WIRE_volume_create: return ops->create(self, call, a->name, &a->options, err);
-	case WIRE_volume_remove: return ops->remove(self, call, a->name, err);
-	case WIRE_volume_mount: return ops->mount(self, call, a->name, a->other, a->number, a->mount, err);
-	case WIRE_volume_release: return ops->release(self, call, a->name, a->other, err);
-	case WIRE_volume_list: return ops->list(self, call, note_name, list, err);
-	case WIRE_volume_inspect: return ops->inspect(self, call, a->name, a->info, err);
-	default: return ops->usage(self, call, a->name, a->usage, err);
-	}
+	member_put(host, member->member, NULL);
+	close_driver(member);
+	member_free(member);
+	return 0;
 }
 
-static int storage_op(struct gt_driver *driver, enum wire_opcode op, const struct gantry_call *call, struct wire_args *a, struct listing *list,
-		      struct gantry_error *err)
-{
-	const struct gantry_storage_ops *ops = &driver->ops.storage;
-	void *self = driver->context;
-	switch (op) {
-	case WIRE_storage_prepare: return ops->prepare(self, call, a->number, a->name, a->other, &a->options, err);
-	case WIRE_storage_layer_dir: return ops->layer_dir(self, call, a->name, a->dir, err);
-	case WIRE_storage_commit: return ops->commit(self, call, a->name, err);
-	case WIRE_storage_lookup: return ops->lookup(self, call, a->name, &a->number, err);
-	case WIRE_storage_mount: return ops->mount(self, call, a->name, a->number, a->mount, err);
-	case WIRE_storage_diff: return ops->diff(self, call, a->name, note_change, list, err);
-	case WIRE_storage_remove: return ops->remove(self, call, a->name, err);
-	case WIRE_storage_usage: return ops->usage(self, call, a->name, a->usage, err);
-	default: return ops->list(self, call, note_name, list, err);
-	}
-}
+/* A call to an op, whichever. */
+typedef int (*serve_op)(struct gt_driver *driver, const struct gantry_call *call, struct wire_args *a, struct listing *list, struct gantry_error *err);
 
-static int run_op(struct gt_driver *driver, enum wire_opcode op, const struct gantry_call *call, struct wire_args *args, struct listing *list,
+#define SERVE(kind, table, op, ...) \
+	static int kind##_##op(struct gt_driver *driver, const struct gantry_call *call, struct wire_args *a, struct listing *list, struct gantry_error *err) \
+	{ \
+		(void)a; \
+		(void)list; \
+		return driver->ops.table.op(driver->context, call, __VA_ARGS__, err); \
+	}
+#define NET(op, ...) SERVE(net, network, op, __VA_ARGS__)
+#define VOL(op, ...) SERVE(vol, volume, op, __VA_ARGS__)
+#define STORE(op, ...) SERVE(store, storage, op, __VA_ARGS__)
+
+NET(network_create, &a->network)
+NET(network_remove, a->name)
+NET(endpoint_join, a->endpoints, a->fd)
+NET(endpoint_leave, a->name, a->other, a->fd)
+NET(publish, a->endpoints, a->ports, a->port_count, sizeof *a->ports)
+NET(unpublish, a->name, a->other)
+NET(reconcile, a->endpoints, a->endpoint_count, sizeof *a->endpoints, a->ports, a->owners, a->port_count, sizeof *a->ports)
+NET(watch, &a->fd)
+NET(global_networks, note_network, list)
+NET(members, a->name, note_member, list)
+NET(endpoint_rename, a->name, a->other, a->names, a->name_count)
+NET(peers, a->name, note_peer, list)
+
+VOL(create, a->name, &a->options)
+VOL(remove, a->name)
+VOL(mount, a->name, a->other, a->number, a->mount)
+VOL(release, a->name, a->other)
+VOL(list, note_name, list)
+VOL(inspect, a->name, a->info)
+VOL(usage, a->name, a->usage)
+VOL(reconcile, a->uses, a->use_count, sizeof *a->uses)
+VOL(family, note_name, list)
+
+STORE(prepare, a->number, a->name, a->other, &a->options)
+STORE(layer_dir, a->name, a->dir)
+STORE(commit, a->name)
+STORE(lookup, a->name, &a->number)
+STORE(mount, a->name, a->number, a->mount)
+STORE(diff, a->name, note_change, list)
+STORE(remove, a->name)
+STORE(usage, a->name, a->usage)
+STORE(list, note_name, list)
+
+static const serve_op OPS[WIRE_OP_COUNT] = {
+#define X(op, ...) [WIRE_network_##op] = net_##op,
+	WIRE_NETWORK_OPS(X)
+#undef X
+#define X(op, ...) [WIRE_volume_##op] = vol_##op,
+	WIRE_VOLUME_OPS(X)
+#undef X
+#define X(op, ...) [WIRE_storage_##op] = store_##op,
+	WIRE_STORAGE_OPS(X)
+#undef X
+};
+
+static int run_op(struct host *host, const struct wire_call *head, const struct gantry_call *call, struct wire_args *args, struct listing *list,
 		  struct gantry_error *err)
 {
-	if (op == WIRE_OPEN)
+	struct gt_driver *driver = driver_of(host, head);
+	if (head->op == WIRE_OPEN && head->member)
+		return driver ? 0 : open_member(host, head, args, err);
+	if (head->op == WIRE_OPEN)
 		return open_driver(driver, args, err);
-	if (op == WIRE_CLOSE)
-		return close_driver(driver);
-	switch (driver->kind) {
-	case GANTRY_NETWORK: return network_op(driver, op, call, args, list, err);
-	case GANTRY_VOLUME: return volume_op(driver, op, call, args, list, err);
-	default: return storage_op(driver, op, call, args, list, err);
-	}
+	if (head->op == WIRE_CLOSE)
+		return !driver ? 0 : head->member ? close_member(host, driver) : close_driver(driver);
+	if (!driver)
+		return gantry_fail(err, GANTRY_E_UNAVAILABLE, "it is not open");
+	return OPS[head->op](driver, call, args, list, err);
 }
 
 /* ---- one call ---- */
@@ -275,12 +358,11 @@ static int serve_call(struct channel *channel, struct wire *w)
 	struct gantry_error err = { .size = sizeof err };
 	struct plugin *plugin = channel->host->plugin;
 	WIRE(w, head);
-	if (head.op >= WIRE_OP_COUNT || head.driver >= plugin->driver_count)
+	if (head.op >= WIRE_OP_COUNT || head.driver >= plugin->driver_count || head.member > MEMBERS_MAX)
 		return -1;
 	const struct wire_op *op = &WIRE_OPS[head.op];
-	struct gt_driver *driver = &plugin->drivers[head.driver];
 	wire_fields(w, &args, op->in);
-	if (!wire_whole(w) || (op->kind && op->kind != (int32_t)driver->kind))
+	if (!wire_whole(w) || (op->kind && op->kind != (int32_t)plugin->drivers[head.driver].kind))
 		return -1;
 	struct gantry_call call = { .size = sizeof call, .deadline_ns = head.deadline_ns, .id = head.id };
 	struct listing list = { .sock = channel->sock, .visits = op->visits };
@@ -288,7 +370,7 @@ static int serve_call(struct channel *channel, struct wire *w)
 	empty_outputs(channel, &args);
 	int in = args.fd;
 	call_channel = channel->sock;
-	int32_t rc = run_op(driver, (enum wire_opcode)head.op, &call, &args, &list, &err) < 0 ? -1 : 0;
+	int32_t rc = run_op(channel->host, &head, &call, &args, &list, &err) < 0 ? -1 : 0;
 	call_channel = -1;
 	int sent = answer(channel, op, rc, &args, &list, &err);
 	if (in >= 0)

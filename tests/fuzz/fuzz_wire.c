@@ -18,7 +18,7 @@ static void read_answer(struct wire *w, const struct wire_op *op, struct wire_ar
 	*args = (struct wire_args){ .mount = &mount, .info = &info, .usage = &usage, .dir = &dir, .endpoints = &endpoint, .endpoint_count = 1, .fd = -1 };
 	wire_fields(w, args, op->out);
 	MUST(ends(mount.type, sizeof mount.type) && ends(mount.source, sizeof mount.source) && ends(mount.options, sizeof mount.options));
-	MUST(ends(info.mountpoint, sizeof info.mountpoint) && ends(dir.path, sizeof dir.path) && ends(endpoint.mac, sizeof endpoint.mac));
+	MUST(ends(info.mountpoint, sizeof info.mountpoint) && ends(info.status, sizeof info.status) && ends(dir.path, sizeof dir.path) && ends(endpoint.mac, sizeof endpoint.mac));
 	MUST(ends(endpoint.ipv4, sizeof endpoint.ipv4) && ends(endpoint.host_ifname, sizeof endpoint.host_ifname));
 }
 
@@ -29,7 +29,8 @@ static void read_entries(struct wire *w, enum wire_visit visits)
 		const char *before = w->at;
 		wire_entry(w, visits, &entry);
 		MUST(w->fault || w->at > before);
-		MUST(w->fault || visits > WIRE_VISITS_CHANGES || entry.name);
+		MUST(w->fault || (visits > WIRE_VISITS_CHANGES && visits != WIRE_VISITS_PEERS) || entry.name);
+		MUST(w->fault || visits != WIRE_VISITS_PEERS || entry.address);
 	}
 }
 

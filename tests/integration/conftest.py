@@ -52,6 +52,12 @@ def daemon(shared_daemon):
 
 
 @pytest.fixture
+def isolation():
+    """What sections of plugins have besides; test_isolate_drivers.py has them in processes of their own."""
+    return {}
+
+
+@pytest.fixture
 def builder(daemon):
     """The module's daemon for builds by the docker CLI's classic builder."""
     daemon.env["DOCKER_BUILDKIT"] = "0"

@@ -149,11 +149,11 @@ class Cluster:
 
 
 @pytest.fixture
-def make_cluster(workdir):
+def make_cluster(workdir, isolation):
     made = []
 
     def make(**kw):
-        made.append(Cluster(workdir, **kw))
+        made.append(Cluster(workdir, **{**kw, "ini": {**isolation, **kw.get("ini", {})}}))
         return made[-1].start()
     yield make
     for cluster in made:

@@ -22,10 +22,10 @@ def place():
 
 
 @pytest.fixture
-def host(fresh_daemon, place):
+def host(fresh_daemon, place, isolation):
     """A daemon that looks for plugins in `place`; nothing of a test's stays mounted."""
     os.mkdir(os.path.join(place, "specs"))
-    fresh_daemon.write_ini({"plugin.vol-docker": {"sockets": place, "specs": os.path.join(place, "specs"), "timeout": 3, "connect_timeout": 1}})
+    fresh_daemon.write_ini({"plugin.vol-docker": {"sockets": place, "specs": os.path.join(place, "specs"), "timeout": 3, "connect_timeout": 1, **isolation}})
     fresh_daemon.start()
     yield fresh_daemon
     if fresh_daemon.process:

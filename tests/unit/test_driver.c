@@ -219,7 +219,7 @@ static void a_plugin_can_be_switched_off_or_live_elsewhere(void **state)
 
 static void the_real_drivers_load(void **state)
 {
-	static const char *const FILES[] = { "net-cni.so", "net-host.so", "storage-overlay.so", "vol-local.so" };
+	static const char *const FILES[] = { "net-cni.so", "net-host.so", "storage-overlay.so", "vol-docker.so", "vol-local.so" };
 	struct drivers_fixture *fixture = *state;
 	struct gt_error err = { 0 };
 	for (size_t i = 0; i < GT_COUNT(FILES); i++) {
@@ -229,27 +229,11 @@ static void the_real_drivers_load(void **state)
 	start_drivers(fixture, "");
 	AUTO_JSON json_t *all = gt_drivers_describe(fixture->drivers);
 	assert_int_equal(json_array_size(json_object_get(all, "Refused")), 0);
-	assert_int_equal(json_array_size(json_object_get(all, "Plugins")), 4);
+	assert_int_equal(json_array_size(json_object_get(all, "Plugins")), 5);
 	assert_non_null(gt_driver_find(fixture->drivers, GANTRY_STORAGE, "overlay", &err));
 	assert_non_null(gt_driver_find(fixture->drivers, GANTRY_VOLUME, "local", &err));
 	assert_int_equal(gt_driver_capabilities(gt_driver_find(fixture->drivers, GANTRY_NETWORK, "host", &err)), GANTRY_NET_HOST_NS);
 	assert_int_equal(gt_driver_capabilities(gt_driver_find(fixture->drivers, GANTRY_NETWORK, "null", &err)), GANTRY_NET_NONE);
-}
-
-static void a_family_has_no_process_of_its_own(void **state)
-{
-	struct drivers_fixture *fixture = *state;
-	plant_plugin(fixture, "plugins/vol-docker.so", "vol-docker.so");
-	start_drivers(fixture, "");
-	AUTO_JSON json_t *all = gt_drivers_describe(fixture->drivers);
-	if (!drivers_isolated) {
-		assert_int_equal(json_array_size(json_object_get(all, "Plugins")), 1);
-		return;
-	}
-	AUTO_FREE char *reason = refusal_of(fixture, "vol-docker.so"), *wanted = gt_xasprintf(
-		"plugin %s/plugins/vol-docker.so: driver docker-plugins stands for drivers whose names are not known yet (family), which it can in the daemon alone: "
-		"leave out isolate = process", fixture->dir);
-	assert_string_equal(reason, wanted);
 }
 
 static void loading_again_and_again_leaves_nothing_open(void **state)
@@ -286,7 +270,6 @@ int main(void)
 		TEST(sections_without_a_plugin_fail_the_check_alone),
 		TEST(a_plugin_can_be_switched_off_or_live_elsewhere),
 		TEST(the_real_drivers_load),
-		TEST(a_family_has_no_process_of_its_own),
 		TEST(loading_again_and_again_leaves_nothing_open),
 	};
 	return run_both("driver", tests, GT_COUNT(tests));

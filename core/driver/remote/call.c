@@ -72,6 +72,8 @@ static int listen_to(struct listener *listener, const struct wire_entry *entry)
 		return listener->change(listener->arg, entry->change, entry->name);
 	if (listener->network)
 		return listener->network(listener->arg, &entry->network);
+	if (listener->peer)
+		return listener->peer(listener->arg, entry->name, entry->address);
 	return listener->member(listener->arg, &entry->member);
 }
 
@@ -139,14 +141,28 @@ static enum outcome read_answer(struct wire *w, struct attempt *attempt)
 	return NONSENSE;
 }
 
-const char *remote_notice(struct remote *remote, enum frame_kind kind, const struct gt_buf *body)
+/* Whose words a notice is; NULL: nobody's. */
+static struct gt_driver *speaker(struct remote *remote, struct gt_driver *caller, const struct wire_notice *notice)
+{
+	struct plugin *plugin = remote->plugin;
+	struct gt_driver *driver = notice->driver < plugin->driver_count ? &plugin->drivers[notice->driver] : NULL;
+	if (!driver || !notice->member)
+		return driver;
+	if (caller && caller->index == notice->driver && caller->member == notice->member)
+		return caller;
+	/* One that is not open yet, or no more, speaks for its family. */
+	struct gt_driver *member = remote_member_speaking(remote, notice->member);
+	return member ? member : driver;
+}
+
+const char *remote_notice(struct remote *remote, struct gt_driver *caller, enum frame_kind kind, const struct gt_buf *body)
 {
 	struct wire w;
 	struct wire_notice notice = { 0 };
 	wire_read(&w, body, NULL, 0);
 	wire_notice(&w, kind, &notice);
-	const struct plugin *plugin = remote->plugin;
-	const struct gantry_host *host = wire_whole(&w) && notice.driver < plugin->driver_count ? &plugin->drivers[notice.driver].host : NULL;
+	const struct gt_driver *driver = wire_whole(&w) ? speaker(remote, caller, &notice) : NULL;
+	const struct gantry_host *host = driver ? &driver->host : NULL;
 	if (!host || !host->log || !host->event) {
 		wire_fault(&w, "it speaks of a driver that is not there");
 	} else if (kind == FRAME_LOG) {
@@ -174,7 +190,7 @@ static int take_frame(struct attempt *attempt, struct gt_buf *body)
 		return errno == EPROTO ? NONSENSE : errno == ETIMEDOUT ? LATE : GONE;
 	}
 	if ((kind == FRAME_LOG || kind == FRAME_EVENT) && fd_count == 0) {
-		attempt->fault = remote_notice(attempt->driver->plugin->remote, kind, body);
+		attempt->fault = remote_notice(attempt->driver->plugin->remote, attempt->driver, kind, body);
 		return attempt->fault ? NONSENSE : -1;
 	}
 	wire_read(&w, body, fds, fd_count);
@@ -203,7 +219,7 @@ static enum outcome perform(struct attempt *attempt, uint64_t id)
 {
 	AUTO_BUF struct gt_buf body = { 0 };
 	struct wire w;
-	struct wire_call head = { .driver = (uint32_t)(attempt->driver - attempt->driver->plugin->drivers), .op = (uint32_t)(attempt->op - WIRE_OPS),
+	struct wire_call head = { .driver = attempt->driver->index, .member = attempt->driver->member, .op = (uint32_t)(attempt->op - WIRE_OPS),
 				  .deadline_ns = attempt->deadline, .id = id };
 	wire_write(&w, &body);
 	WIRE(&w, head);
@@ -333,16 +349,19 @@ static char *verdict(enum outcome outcome, const struct attempt *attempt, struct
 /* What an op that answered changes. */
 static int note_answer(struct remote *remote, const struct attempt *attempt, uint64_t life, enum wire_opcode op)
 {
-	uint64_t bit = 1ull << (attempt->driver - attempt->driver->plugin->drivers);
+	uint64_t bit = 1ull << attempt->driver->index;
 	LOCKED(&remote->lock);
-	if (op == WIRE_CLOSE)
+	if (op == WIRE_CLOSE && !attempt->driver->member)
 		remote->opened &= ~bit;
 	if (op != WIRE_OPEN || attempt->rc < 0)
 		return attempt->rc;
 	/* The next process opens what this one did. */
 	if (remote->life != life || remote->phase != PHASE_RUNNING)
 		return no_process(remote, attempt->err);
-	remote->opened |= bit;
+	if (attempt->driver->member)
+		remote_member_is_open(remote, attempt->driver->member, false);
+	else
+		remote->opened |= bit;
 	return 0;
 }
 
@@ -405,11 +424,26 @@ int remote_call(struct gt_driver *driver, enum wire_opcode op, const struct gant
 		struct gantry_error *err)
 {
 	bool flies = false;
+	/* The server that a member speaks for may be back. */
+	if (op != WIRE_OPEN && op != WIRE_CLOSE && driver->member && remote_member_is_lost(driver->plugin->remote, driver->member) && proxy_reopen(driver, err) < 0)
+		return -1;
 	int rc = try_call(driver, op, call, args, listener, &flies, err);
 	replay_note(driver, op, args, rc == 0);
 	if (flies)
 		landed(driver->plugin->remote);
 	return rc;
+}
+
+/* What an attempt at a process that is not shared came to. */
+static int conclude(enum outcome outcome, const struct attempt *attempt)
+{
+	if (outcome == ANSWERED)
+		return attempt->rc;
+	if (outcome == TOO_LARGE)
+		return gantry_fail(attempt->err, GANTRY_E_INVALID, "%s has more than %u MiB of arguments", attempt->op->name, WIRE_CALL_MAX >> 20);
+	if (outcome == GONE || outcome == UNHEARD)
+		return gantry_fail(attempt->err, GANTRY_E_UNAVAILABLE, "its process went away during %s", attempt->op->name);
+	return -1;
 }
 
 int remote_call_early(struct gt_driver *driver, int control, enum wire_opcode op, struct wire_args *args, struct gantry_error *err)
@@ -420,10 +454,25 @@ int remote_call_early(struct gt_driver *driver, int control, enum wire_opcode op
 		return gantry_fail_errno(err, GANTRY_E_UNAVAILABLE, errno, "reach its process");
 	enum outcome outcome = perform(&attempt, 0);
 	close(attempt.sock);
-	if (outcome == ANSWERED)
-		return attempt.rc;
-	if (outcome == GONE)
-		return gantry_fail(err, GANTRY_E_UNAVAILABLE, "its process went away during %s", attempt.op->name);
-	free(verdict(outcome, &attempt, err));
-	return -1;
+	if (outcome == LATE || outcome == NONSENSE)
+		free(verdict(outcome, &attempt, err));
+	return conclude(outcome, &attempt);
+}
+
+int remote_call_life(struct gt_driver *driver, uint64_t life, enum wire_opcode op, int64_t deadline, struct wire_args *args, struct gantry_error *err)
+{
+	struct remote *remote = driver->plugin->remote;
+	struct attempt attempt = { .driver = driver, .op = &WIRE_OPS[op], .deadline = deadline, .args = args, .err = err };
+	pthread_mutex_lock(&remote->lock);
+	attempt.sock = remote->life == life && remote->phase == PHASE_RUNNING && !remote->closing ? channel_make(remote->control) : -1;
+	pthread_mutex_unlock(&remote->lock);
+	if (attempt.sock < 0)
+		return gantry_fail(err, GANTRY_E_UNAVAILABLE, "its process went away before %s", attempt.op->name);
+	enum outcome outcome = perform(&attempt, 0);
+	close(attempt.sock);
+	if (outcome == LATE || outcome == NONSENSE) {
+		AUTO_FREE char *why = verdict(outcome, &attempt, err);
+		remote_kill(remote, life, why);
+	}
+	return conclude(outcome, &attempt);
 }

@@ -116,23 +116,41 @@ static int meet(struct remote *remote, struct gt_error *err)
 	return 0;
 }
 
+static int reopen(struct remote *remote, struct gt_driver *driver, struct gantry_error *why)
+{
+	struct wire_args args;
+	proxy_open_args(driver, &args);
+	int rc = remote_call_early(driver, remote->control, WIRE_OPEN, &args, why);
+	free(args.names);
+	return rc;
+}
+
+/* A member may be of a server that is away and has left nothing behind: others shall not wait for it. */
+static void resume_members(struct remote *remote)
+{
+	AUTO_FREE struct gt_driver **members = remote_members_open(remote);
+	for (size_t i = 0; members[i]; i++) {
+		struct gantry_error why = { .size = sizeof why };
+		bool lost = reopen(remote, members[i], &why) < 0;
+		if (lost)
+			gt_warn("a driver could not be opened again", "driver", members[i]->name, "error", why.message);
+		LOCKED(&remote->lock);
+		remote_member_is_open(remote, members[i]->member, lost);
+	}
+}
+
 /* Drivers that were open are opened again. */
 static int resume(struct remote *remote, struct gt_error *err)
 {
 	for (size_t i = 0; remote->opened && i < remote->plugin->driver_count; i++) {
 		struct gt_driver *driver = &remote->plugin->drivers[i];
 		struct gantry_error why = { .size = sizeof why };
-		struct wire_args args;
-		if (!(remote->opened >> i & 1))
-			continue;
-		proxy_open_args(driver, &args);
-		int rc = remote_call_early(driver, remote->control, WIRE_OPEN, &args, &why);
-		free(args.names);
-		if (rc < 0) {
+		if ((remote->opened >> i & 1) && reopen(remote, driver, &why) < 0) {
 			driver_error(driver, "open", &why, err);
 			return -1;
 		}
 	}
+	resume_members(remote);
 	return 0;
 }
 
@@ -196,7 +214,7 @@ static bool hear(struct remote *remote)
 		return false;
 	for (size_t i = 0; i < fd_count; i++)
 		close(fds[i]);
-	const char *fault = kind == FRAME_LOG || kind == FRAME_EVENT ? remote_notice(remote, kind, &body) : "it is a message of another kind";
+	const char *fault = kind == FRAME_LOG || kind == FRAME_EVENT ? remote_notice(remote, NULL, kind, &body) : "it is a message of another kind";
 	if (!fault)
 		return true;
 	LOCKED(&remote->lock);
@@ -318,6 +336,7 @@ static void *supervise(void *arg)
 		int64_t lived = 0;
 		if (start(remote, &err) == 0) {
 			int64_t begun = gt_monotonic();
+			replay_uses_begin(remote);
 			watch(remote);
 			lived = gt_monotonic() - begun;
 		} else {
@@ -325,6 +344,7 @@ static void *supervise(void *arg)
 			remote->first = err;
 		}
 		bury(remote, lived, &err);
+		replay_uses_end(remote);
 	} while (rest(remote));
 	return NULL;
 }
@@ -350,6 +370,7 @@ static struct remote *make(struct plugin *plugin, const struct gt_config *config
 static void destroy(struct remote *remote)
 {
 	replay_free(remote);
+	remote_members_free(remote);
 	wire_done(&remote->described);
 	gt_buf_free(&remote->hello);
 	close(remote->wake);

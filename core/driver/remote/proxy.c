@@ -14,7 +14,7 @@
 void proxy_open_args(struct gt_driver *driver, struct wire_args *args)
 {
 	const struct plugin *plugin = driver->plugin;
-	*args = (struct wire_args){ .name = driver->state_dir, .other = driver->run_dir, .number = driver->durable, .fd = -1,
+	*args = (struct wire_args){ .title = driver->name, .name = driver->state_dir, .other = driver->run_dir, .number = driver->durable, .fd = -1,
 				    .name_count = plugin->info.key_count };
 	args->names = gt_xcalloc(args->name_count + 1, sizeof *args->names);
 	for (size_t i = 0; i < args->name_count; i++)
@@ -27,38 +27,54 @@ static int proxy_open(const struct gantry_host *host, const char *driver_name, v
 	struct wire_args args;
 	(void)driver_name;
 	proxy_open_args(driver, &args);
+	if (driver->is_member)
+		remote_member_add(driver->plugin->remote, driver);
 	int rc = remote_call(driver, WIRE_OPEN, NULL, &args, NULL, err);
 	free(args.names);
+	if (rc < 0 && driver->is_member)
+		remote_member_drop(driver->plugin->remote, driver);
 	*context = driver;
 	return rc;
 }
 
-static void proxy_close(void *driver)
+int proxy_reopen(struct gt_driver *driver, struct gantry_error *err)
 {
+	struct wire_args args;
+	proxy_open_args(driver, &args);
+	int rc = remote_call(driver, WIRE_OPEN, NULL, &args, NULL, err);
+	free(args.names);
+	return rc;
+}
+
+static void proxy_close(void *context)
+{
+	struct gt_driver *driver = context;
 	struct gantry_error ignored = { .size = sizeof ignored };
 	struct wire_args args = { .fd = -1 };
 	remote_call(driver, WIRE_CLOSE, NULL, &args, NULL, &ignored);
+	if (driver->is_member)
+		remote_member_drop(driver->plugin->remote, driver);
 }
 
 /* ---- network ---- */
 
-static int net_create(void *driver, const struct gantry_call *call, const struct gantry_network *network, struct gantry_error *err)
+static int net_network_create(void *driver, const struct gantry_call *call, const struct gantry_network *network, struct gantry_error *err)
 {
 	CALL(network_network_create, .network = *network);
 }
 
-static int net_remove(void *driver, const struct gantry_call *call, const char *network_id, struct gantry_error *err)
+static int net_network_remove(void *driver, const struct gantry_call *call, const char *network_id, struct gantry_error *err)
 {
 	CALL(network_network_remove, .name = network_id);
 }
 
-static int net_join(void *driver, const struct gantry_call *call, struct gantry_endpoint *endpoint, int netns_fd, struct gantry_error *err)
+static int net_endpoint_join(void *driver, const struct gantry_call *call, struct gantry_endpoint *endpoint, int netns_fd, struct gantry_error *err)
 {
 	struct wire_args args = { .endpoints = endpoint, .endpoint_count = 1, .fd = netns_fd };
 	return remote_call(driver, WIRE_network_endpoint_join, call, &args, NULL, err);
 }
 
-static int net_leave(void *driver, const struct gantry_call *call, const char *network_id, const char *endpoint_id, int netns_fd,
+static int net_endpoint_leave(void *driver, const struct gantry_call *call, const char *network_id, const char *endpoint_id, int netns_fd,
 		     struct gantry_error *err)
 {
 	struct wire_args args = { .name = network_id, .other = endpoint_id, .fd = netns_fd };
@@ -100,7 +116,7 @@ static int net_watch(void *driver, const struct gantry_call *call, int *fd, stru
 	return *fd < 0 ? -1 : 0;
 }
 
-static int net_global(void *driver, const struct gantry_call *call, gantry_visit_network visit, void *arg, struct gantry_error *err)
+static int net_global_networks(void *driver, const struct gantry_call *call, gantry_visit_network visit, void *arg, struct gantry_error *err)
 {
 	struct wire_args args = { .fd = -1 };
 	struct listener listener = { .network = visit, .arg = arg };
@@ -115,10 +131,17 @@ static int net_members(void *driver, const struct gantry_call *call, const char 
 	return remote_call(driver, WIRE_network_members, call, &args, &listener, err);
 }
 
-static int net_rename(void *driver, const struct gantry_call *call, const char *network_id, const char *endpoint_id, const char *const *names,
+static int net_endpoint_rename(void *driver, const struct gantry_call *call, const char *network_id, const char *endpoint_id, const char *const *names,
 		      size_t name_count, struct gantry_error *err)
 {
 	CALL(network_endpoint_rename, .name = network_id, .other = endpoint_id, .names = UNCONST(const char *, names), .name_count = name_count);
+}
+
+static int net_peers(void *driver, const struct gantry_call *call, const char *network_id, gantry_visit_peer visit, void *arg, struct gantry_error *err)
+{
+	struct wire_args args = { .name = network_id, .fd = -1 };
+	struct listener listener = { .peer = visit, .arg = arg };
+	return remote_call(driver, WIRE_network_peers, call, &args, &listener, err);
 }
 
 /* ---- volume ---- */
@@ -159,6 +182,20 @@ static int vol_inspect(void *driver, const struct gantry_call *call, const char 
 static int vol_usage(void *driver, const struct gantry_call *call, const char *name, struct gantry_usage *usage, struct gantry_error *err)
 {
 	CALL(volume_usage, .name = name, .usage = usage);
+}
+
+static int vol_reconcile(void *driver, const struct gantry_call *call, const struct gantry_volume_use *uses, size_t count, size_t use_size,
+			 struct gantry_error *err)
+{
+	(void)use_size;
+	CALL(volume_reconcile, .uses = UNCONST(struct gantry_volume_use, uses), .use_count = count);
+}
+
+static int vol_family(void *driver, const struct gantry_call *call, gantry_visit visit, void *arg, struct gantry_error *err)
+{
+	struct wire_args args = { .fd = -1 };
+	struct listener listener = { .name = visit, .arg = arg };
+	return remote_call(driver, WIRE_volume_family, call, &args, &listener, err);
 }
 
 /* ---- storage ---- */
@@ -219,19 +256,15 @@ static int store_list(void *driver, const struct gantry_call *call, gantry_visit
 
 /* ---- tables ---- */
 
-static const struct gantry_network_ops NETWORK = {
-	.size = sizeof NETWORK, .open = proxy_open, .close = proxy_close, .network_create = net_create, .network_remove = net_remove,
-	.endpoint_join = net_join, .endpoint_leave = net_leave, .publish = net_publish, .unpublish = net_unpublish, .reconcile = net_reconcile,
-	.watch = net_watch, .global_networks = net_global, .members = net_members, .endpoint_rename = net_rename,
-};
-static const struct gantry_volume_ops VOLUME = {
-	.size = sizeof VOLUME, .open = proxy_open, .close = proxy_close, .create = vol_create, .remove = vol_remove, .mount = vol_mount,
-	.release = vol_release, .list = vol_list, .inspect = vol_inspect, .usage = vol_usage,
-};
-static const struct gantry_storage_ops STORAGE = {
-	.size = sizeof STORAGE, .open = proxy_open, .close = proxy_close, .prepare = store_prepare, .layer_dir = store_layer_dir, .commit = store_commit,
-	.lookup = store_lookup, .mount = store_mount, .diff = store_diff, .remove = store_remove, .usage = store_usage, .list = store_list,
-};
+#define X(op, ...) .op = net_##op,
+static const struct gantry_network_ops NETWORK = { .size = sizeof NETWORK, .open = proxy_open, .close = proxy_close, WIRE_NETWORK_OPS(X) };
+#undef X
+#define X(op, ...) .op = vol_##op,
+static const struct gantry_volume_ops VOLUME = { .size = sizeof VOLUME, .open = proxy_open, .close = proxy_close, WIRE_VOLUME_OPS(X) };
+#undef X
+#define X(op, ...) .op = store_##op,
+static const struct gantry_storage_ops STORAGE = { .size = sizeof STORAGE, .open = proxy_open, .close = proxy_close, WIRE_STORAGE_OPS(X) };
+#undef X
 
 uint64_t proxy_bit(enum wire_opcode op)
 {

@@ -7,7 +7,8 @@
  * proxy.c       the ops, for each kind a table
  * call.c        one call over a channel, and the channels
  * process.c     the process: started, watched, started again
- * replay.c      what a network driver is told when it comes back
+ * members.c     drivers of families
+ * replay.c      what a driver is told when it comes back
  * wire.c, frame.c    the bytes
  *
  * A channel is a pair of sockets that carries one call at a time; the process has a thread for each. What a process says is checked; one that answers with
@@ -52,6 +53,10 @@ struct remote {
 	size_t idle_count, channel_count;
 	unsigned in_flight;             /* calls that have a channel, until what they changed is noted */
 	struct record *records;         /* replay.c */
+	struct member **members;        /* members.c; by number, some NULL */
+	size_t member_count;
+	bool telling;                   /* there is a thread `teller` */
+	pthread_t teller;               /* the supervisor's alone, as is telling */
 	uint64_t changes;               /* of records */
 	struct watch {
 		int relay, source;      /* what the engine watches, and what the process gave; 0: none */
@@ -89,6 +94,7 @@ struct listener {
 	gantry_visit_change change;
 	gantry_visit_network network;
 	gantry_visit_member member;
+	gantry_visit_peer peer;
 	void *arg;
 	bool stopped;
 	size_t count;
@@ -99,17 +105,38 @@ int remote_call(struct gt_driver *driver, enum wire_opcode op, const struct gant
 		struct gantry_error *err);
 /* The same while the process is not yet open to others; control: its socket. Fails where the process does not answer as it should. */
 int remote_call_early(struct gt_driver *driver, int control, enum wire_opcode op, struct wire_args *args, struct gantry_error *err);
+/* The same over a channel of its own, to the process of that life and no other; a deadline on CLOCK_MONOTONIC. */
+int remote_call_life(struct gt_driver *driver, uint64_t life, enum wire_opcode op, int64_t deadline, struct wire_args *args, struct gantry_error *err);
 /* Closes the channels of a process that is gone; the lock is held. */
 void channels_drop(struct remote *remote);
-/* A LOG or EVENT frame. Returns NULL, or what is wrong with it. */
-const char *remote_notice(struct remote *remote, enum frame_kind kind, const struct gt_buf *body);
+/* A LOG or EVENT frame. caller: whose call it came with, or NULL. Returns NULL, or what is wrong with it. */
+const char *remote_notice(struct remote *remote, struct gt_driver *caller, enum frame_kind kind, const struct gt_buf *body);
+
+/* ---- members.c ---- */
+
+/* Gives a member its number. */
+void remote_member_add(struct remote *remote, struct gt_driver *driver);
+/* Takes it back: it could not be opened, or is closed. */
+void remote_member_drop(struct remote *remote, struct gt_driver *driver);
+/* lost: but not in the process that runs. The lock is held. */
+void remote_member_is_open(struct remote *remote, uint32_t number, bool lost);
+bool remote_member_is_lost(struct remote *remote, uint32_t number);
+/* Copies of those that are open, which live as long as the plugin; the array ends with NULL and is the caller's. */
+struct gt_driver **remote_members_open(struct remote *remote);
+/* The copy of one that is open, or NULL. */
+struct gt_driver *remote_member_speaking(struct remote *remote, uint32_t number);
+void remote_members_free(struct remote *remote);
 
 /* ---- replay.c ---- */
 
 /* After each call, of whatever outcome. */
 void replay_note(struct gt_driver *driver, enum wire_opcode op, const struct wire_args *args, bool success);
-/* Tells a driver that has just been opened again what it is to know. No call is in progress. */
+/* Tells a network driver that has just been opened again what it is to know. No call is in progress. */
 int replay(struct gt_driver *driver, struct gantry_error *err);
+/* Tells the volume drivers of a process which mounts there should be, in a thread of its own: other calls go on meanwhile. */
+void replay_uses_begin(struct remote *remote);
+/* Waits for that thread; the process is gone. */
+void replay_uses_end(struct remote *remote);
 /* Takes the process' eventfd over and returns one for the engine, or -1. */
 int replay_watch(struct gt_driver *driver, int source, struct gantry_error *err);
 /* Passes news on. */
@@ -123,5 +150,7 @@ void replay_free(struct remote *remote);
 void proxy_table(int kind, uint64_t ops, void *table);
 /* The bit of an op in struct wire_plugin's ops: its number in its kind. */
 uint64_t proxy_bit(enum wire_opcode op);
+/* Opens a member again that the process that runs could not open at its start. */
+int proxy_reopen(struct gt_driver *driver, struct gantry_error *err);
 /* What open() is called with. Fills values of args->names, which are borrowed from the plugin and must be freed as an array. */
 void proxy_open_args(struct gt_driver *driver, struct wire_args *args);

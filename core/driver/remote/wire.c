@@ -16,10 +16,42 @@
 #define MAX_SUBNETS 4096
 #define MAX_ENDPOINTS (1u << 20)
 
+/* ---- what the walks know ---- */
+
+/* Ops that are in the ABI and have no row. */
+#define X(...) + 1
+#define CARRIES(table, first, rows) \
+	_Static_assert(sizeof(struct table) == offsetof(struct table, first) + sizeof(void (*)(void)) * (0 rows(X)), "ops of " #table " that have no row in wire.h")
+CARRIES(gantry_network_ops, network_create, WIRE_NETWORK_OPS);
+CARRIES(gantry_volume_ops, create, WIRE_VOLUME_OPS);
+CARRIES(gantry_storage_ops, prepare, WIRE_STORAGE_OPS);
+#undef X
+
+/* A struct that has grown has members that its walk does not know yet: add them there, then the new size here. */
+#define KNOWS(type, bytes) _Static_assert(sizeof(struct type) == (bytes), "the walk over struct " #type " does not know all of it")
+KNOWS(gantry_error, 528);
+KNOWS(gantry_call, 24);         /* struct wire_call */
+KNOWS(gantry_key, 56);
+KNOWS(gantry_driver, 32);
+KNOWS(gantry_plugin, 80);
+KNOWS(gantry_option, 16);
+KNOWS(gantry_options, 16);
+KNOWS(gantry_mount, 69704);
+KNOWS(gantry_subnet, 200);
+KNOWS(gantry_network, 88);
+KNOWS(gantry_endpoint, 376);
+KNOWS(gantry_global_network, 32);
+KNOWS(gantry_member, 72);
+KNOWS(gantry_port, 80);
+KNOWS(gantry_volume_info, 12304);
+KNOWS(gantry_volume_use, 24);
+KNOWS(gantry_usage, 24);
+KNOWS(gantry_layer_dir, 4104);
+
 /* ---- ops ---- */
 
 const struct wire_op WIRE_OPS[WIRE_OP_COUNT] = {
-	[WIRE_OPEN] = { "open", 0, WIRE_NAME | WIRE_OTHER | WIRE_NUMBER | WIRE_NAMES, 0, WIRE_VISITS_NOTHING, 0 },
+	[WIRE_OPEN] = { "open", 0, WIRE_TITLE | WIRE_NAME | WIRE_OTHER | WIRE_NUMBER | WIRE_NAMES, 0, WIRE_VISITS_NOTHING, 0 },
 	[WIRE_CLOSE] = { "close", 0, 0, 0, WIRE_VISITS_NOTHING, 0 },
 #define X(op, in, out, visits) \
 	[WIRE_network_##op] = { #op, GANTRY_NETWORK, in, out, WIRE_VISITS_##visits, offsetof(struct gantry_network_ops, op) },
@@ -321,8 +353,10 @@ static void wire_mount(struct wire *w, struct gantry_mount *mount)
 static void wire_info(struct wire *w, struct gantry_volume_info *info)
 {
 	info->size = sizeof *info;
+	WIRE(w, info->flags);
 	WIRE(w, info->created_ns);
 	WIRE_CHARS(w, info->mountpoint);
+	WIRE_CHARS(w, info->status);
 	if (!w->out && info->created_ns < 0)
 		wire_fault(w, "a time is before 1970");
 }
@@ -345,8 +379,19 @@ static void wire_dir(struct wire *w, struct gantry_layer_dir *dir)
 		wire_fault(w, "whiteouts are of no known kind");
 }
 
+static void wire_uses(struct wire *w, struct wire_args *args)
+{
+	for (size_t i = 0, n = wire_array(w, &args->uses, &args->use_count, sizeof *args->uses, MAX_ENDPOINTS); i < n; i++) {
+		args->uses[i].size = sizeof *args->uses;
+		wire_word(w, &args->uses[i].name, WIRE_LINE_MAX);
+		wire_word(w, &args->uses[i].container_id, WIRE_LINE_MAX);
+	}
+}
+
 void wire_fields(struct wire *w, struct wire_args *args, uint32_t fields)
 {
+	if (fields & WIRE_TITLE)
+		wire_word(w, &args->title, WIRE_LINE_MAX);
 	if (fields & WIRE_NAME)
 		wire_word(w, &args->name, WIRE_LINE_MAX);
 	if (fields & WIRE_OTHER)
@@ -369,6 +414,8 @@ void wire_fields(struct wire *w, struct wire_args *args, uint32_t fields)
 		wire_ports(w, args, fields & WIRE_OWNERS);
 	if (fields & WIRE_NAMES)
 		wire_names(w, &args->names, &args->name_count);
+	if (fields & WIRE_USES)
+		wire_uses(w, args);
 	if (fields & WIRE_MOUNT)
 		wire_mount(w, args->mount);
 	if (fields & WIRE_INFO)
@@ -433,6 +480,10 @@ void wire_entry(struct wire *w, enum wire_visit visits, struct wire_entry *entry
 	case WIRE_VISITS_MEMBERS:
 		wire_member(w, &entry->member);
 		return;
+	case WIRE_VISITS_PEERS:
+		wire_word(w, &entry->name, WIRE_LINE_MAX);
+		wire_word(w, &entry->address, WIRE_LINE_MAX);
+		return;
 	case WIRE_VISITS_NOTHING:
 		wire_fault(w, "it lists where nothing is to be listed");
 	}
@@ -441,6 +492,7 @@ void wire_entry(struct wire *w, enum wire_visit visits, struct wire_entry *entry
 void wire_notice(struct wire *w, enum frame_kind kind, struct wire_notice *notice)
 {
 	WIRE(w, notice->driver);
+	WIRE(w, notice->member);
 	WIRE(w, notice->level);
 	for (size_t i = 0; i < (kind == FRAME_LOG ? 1u : 3u); i++)
 		walk_text(w, &notice->texts[i], WIRE_LINE_MAX, true);

@@ -34,7 +34,7 @@ struct wire {
 #define WIRE_CALL_MAX (64u << 20)       /* bytes of a call */
 #define WIRE_ANSWER_MAX (512u << 10)    /* bytes of anything that the host says */
 #define WIRE_BATCH (32u << 10)          /* a list is sent on when it has grown so far */
-#define WIRE_LIST_MAX (1u << 20)        /* entries of a list of names, networks or members */
+#define WIRE_LIST_MAX (1u << 20)        /* entries of a list of anything else */
 #define WIRE_CHANGES_MAX (1u << 26)     /* and of changes */
 
 /* ---- ops ---- */
@@ -44,9 +44,11 @@ enum wire_field {
 	WIRE_NAME = 1, WIRE_OTHER = 2, WIRE_NUMBER = 4, WIRE_FD = 8, WIRE_OPTIONS = 16, WIRE_NETWORK = 32, WIRE_ENDPOINTS = 64,
 	WIRE_PORTS = 128, WIRE_OWNERS = 256, WIRE_NAMES = 512,
 	WIRE_MOUNT = 1024, WIRE_INFO = 2048, WIRE_USAGE = 4096, WIRE_DIR = 8192, WIRE_JOINED = 16384, WIRE_SEALED = 32768,
+	WIRE_TITLE = 65536, WIRE_USES = 131072,
 };
 
 struct wire_args {
+	const char *title;              /* a driver's name */
 	const char *name, *other;       /* in the order of the op's texts; other may be NULL */
 	int32_t number;                 /* a flag, or an enum */
 	int fd;
@@ -59,6 +61,8 @@ struct wire_args {
 	size_t port_count;
 	const char **names;             /* a name may be NULL */
 	size_t name_count;
+	struct gantry_volume_use *uses;
+	size_t use_count;
 	/* what comes back; JOINED is what join fills in of endpoints[0], SEALED is number */
 	struct gantry_mount *mount;
 	struct gantry_volume_info *info;
@@ -67,9 +71,10 @@ struct wire_args {
 };
 
 /* What an op visits. */
-enum wire_visit { WIRE_VISITS_NOTHING, WIRE_VISITS_NAMES, WIRE_VISITS_CHANGES, WIRE_VISITS_NETWORKS, WIRE_VISITS_MEMBERS };
+enum wire_visit { WIRE_VISITS_NOTHING, WIRE_VISITS_NAMES, WIRE_VISITS_CHANGES, WIRE_VISITS_NETWORKS, WIRE_VISITS_MEMBERS, WIRE_VISITS_PEERS };
 
-/* X(op, in, out, visits) for each but open and close. */
+/* X(op, in, out, visits) for each but open and close, in the order of the ABI. What has no row does not compile: the tables of proxy.c, of wire.c and of
+ * core/plughost/serve.c are made of these rows, and wire.c counts them against the ABI's structs. */
 #define WIRE_NETWORK_OPS(X)                                                                     \
 	X(network_create, WIRE_NETWORK, 0, NOTHING)                                             \
 	X(network_remove, WIRE_NAME, 0, NOTHING)                                                \
@@ -81,7 +86,8 @@ enum wire_visit { WIRE_VISITS_NOTHING, WIRE_VISITS_NAMES, WIRE_VISITS_CHANGES, W
 	X(watch, 0, WIRE_FD, NOTHING)                                                           \
 	X(global_networks, 0, 0, NETWORKS)                                                      \
 	X(members, WIRE_NAME, 0, MEMBERS)                                                       \
-	X(endpoint_rename, WIRE_NAME | WIRE_OTHER | WIRE_NAMES, 0, NOTHING)
+	X(endpoint_rename, WIRE_NAME | WIRE_OTHER | WIRE_NAMES, 0, NOTHING)                     \
+	X(peers, WIRE_NAME, 0, PEERS)
 #define WIRE_VOLUME_OPS(X)                                                                      \
 	X(create, WIRE_NAME | WIRE_OPTIONS, 0, NOTHING)                                         \
 	X(remove, WIRE_NAME, 0, NOTHING)                                                        \
@@ -89,7 +95,9 @@ enum wire_visit { WIRE_VISITS_NOTHING, WIRE_VISITS_NAMES, WIRE_VISITS_CHANGES, W
 	X(release, WIRE_NAME | WIRE_OTHER, 0, NOTHING)                                          \
 	X(list, 0, 0, NAMES)                                                                    \
 	X(inspect, WIRE_NAME, WIRE_INFO, NOTHING)                                               \
-	X(usage, WIRE_NAME, WIRE_USAGE, NOTHING)
+	X(usage, WIRE_NAME, WIRE_USAGE, NOTHING)                                                \
+	X(reconcile, WIRE_USES, 0, NOTHING)                                                     \
+	X(family, 0, 0, NAMES)
 #define WIRE_STORAGE_OPS(X)                                                                     \
 	X(prepare, WIRE_NAME | WIRE_OTHER | WIRE_NUMBER | WIRE_OPTIONS, 0, NOTHING)             \
 	X(layer_dir, WIRE_NAME, WIRE_DIR, NOTHING)                                              \
@@ -102,7 +110,7 @@ enum wire_visit { WIRE_VISITS_NOTHING, WIRE_VISITS_NAMES, WIRE_VISITS_CHANGES, W
 	X(list, 0, 0, NAMES)
 
 enum wire_opcode {
-	WIRE_OPEN,                      /* state_dir, run_dir, whether state_put() waits for the disk, the values of the keys */
+	WIRE_OPEN,                      /* the driver's name, state_dir, run_dir, whether state_put() waits for the disk, the values of the keys */
 	WIRE_CLOSE,
 #define X(op, ...) WIRE_network_##op,
 	WIRE_NETWORK_OPS(X)
@@ -154,21 +162,24 @@ struct frame_head {
 
 struct wire_call {
 	uint32_t driver;                /* index in the plugin */
+	uint32_t member;                /* 0: that driver; else one of its family, by a number that open gives it */
 	uint32_t op;
+	uint32_t reserved;
 	int64_t deadline_ns;
 	uint64_t id;
 };
 
 /* LOG and EVENT. The texts may not be UTF-8. */
 struct wire_notice {
-	uint32_t driver;
+	uint32_t driver, member;        /* as in struct wire_call */
 	int32_t level;
 	const char *texts[3];
 };
 
 /* One entry of a list. */
 struct wire_entry {
-	const char *name;               /* NAMES, CHANGES */
+	const char *name;               /* NAMES, CHANGES, PEERS */
+	const char *address;            /* PEERS */
 	int32_t change;
 	struct gantry_global_network network;
 	struct gantry_member member;
