@@ -20,7 +20,7 @@ enum { MAX_TEMPLATE = 1 << 20 };
 
 /* ---- ls ---- */
 
-static char *plugin_id_text(const struct row *row) { return short_id(js(row->item, "Id"), row->list->no_trunc); }
+static char *plugin_id_text(const struct row *row) { return gt_xstrdup(js(row->item, "Id")); } /* a name, for use in other commands */
 static char *plugin_name_text(const struct row *row) { return gt_xstrdup(js(row->item, "Name")); }
 static char *plugin_enabled_text(const struct row *row) { return gt_xstrdup(jb(row->item, "Enabled") ? "true" : "false"); }
 static char *plugin_reference_text(const struct row *row) { return gt_xstrdup(js(row->item, "PluginReference")); }

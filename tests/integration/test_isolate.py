@@ -74,6 +74,7 @@ def test_each_plugin_has_a_process_and_the_daemon_has_not_loaded_it(apart):
     assert "/net-macvlan.so" in maps and not [name for name in PLUGINS if f"/{name}.so" in maps]
     listed = apart.gantry("plugin", "ls").out
     assert re.search(r"vol-local.*true +running", listed) and re.search(r"net-macvlan.*true +-", listed)
+    assert re.search(r"^storage-overlay +storage-overlay ", listed, re.M), "a name is whole, to be used in other commands"
     apart.stop()
     assert hosts(apart) == []
 
