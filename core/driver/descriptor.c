@@ -1,7 +1,8 @@
 /*
  * descriptor.c - reads what a plugin exports, never past the sizes it states, and refuses what is not as <gantry/plugin.h> says.
  *
- * Everything is copied into structs of ours, zeroed before, so that members a smaller struct lacks read as 0 or NULL.
+ * Everything is copied into structs of ours, zeroed before, so that members a smaller struct lacks read as 0 or NULL, and what a larger one of a newer minor
+ * version has besides is left alone.
  */
 #include <dlfcn.h>
 #include <elf.h>
@@ -124,8 +125,6 @@ static int read_info(struct plugin *plugin, const struct gantry_plugin *info, st
 	copy_sized(&plugin->info, sizeof plugin->info, info, info->size);
 	if (info->abi_major != GANTRY_ABI_MAJOR)
 		return refuse_number(plugin, err, "ABI major", info->abi_major, "", GANTRY_ABI_MAJOR);
-	if (info->abi_minor > GANTRY_ABI_MINOR)
-		return refuse_number(plugin, err, "ABI minor", info->abi_minor, "at most ", GANTRY_ABI_MINOR);
 	if (!name_ok(info->name))
 		return refuse_word(plugin, err, "name", info->name, DRIVER_NAME_RULE);
 	if (strcmp(info->name, plugin->name) != 0) {

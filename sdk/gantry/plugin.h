@@ -9,7 +9,8 @@
  * - Versions. The major version is part of the symbol's name; minor versions only append members to
  *   the end of structs. Every struct that crosses the border begins with `size`, set by
  *   its maker to sizeof of the struct as the maker knows it; a reader never looks past that. An op
- *   beyond a table's `size`, or NULL, is one the driver does not have.
+ *   beyond a table's `size`, or NULL, is one the driver does not have. So a driver and an engine of different minors work together: of the newer one, what
+ *   the older does not know is left alone. A driver that cannot do without something says so in open(), where host->abi_minor tells what it has to do with.
  * - Plain data. Arguments are integers, NUL-terminated UTF-8 strings, arrays with counts, and
  *   explicit file descriptors, so that every op can be carried to another process.
  * - Ownership. What the engine passes in belongs to the engine and is valid during the call: copy

@@ -1,5 +1,6 @@
 """The driver SDK from outside: a driver is begun with `gantry plugin new`, built against the installed SDK, checked by the conformance kit, and used."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -7,7 +8,7 @@ import subprocess
 
 import pytest
 
-from harness import BUILD, IMAGE
+from harness import BUILD, IMAGE, REPO
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GANTRY = os.path.join(BUILD, "bin", "gantry")
@@ -180,6 +181,14 @@ def test_a_driver_that_crashes_is_told(tmp_path, sdk):
     code, report = check_plugin(directory / "mine.so")
     assert code == 1 and "not ok - the driver does not crash" in report and "Aborted" in report
     assert not [entry for entry in os.listdir("/var/tmp") if entry.startswith("gantry-check-") and entry not in before]
+
+
+# ---- the first header ----
+
+def test_the_first_header_stays_what_it_is():
+    """tests/unit/test_driver_abi.c loads drivers built against it; a change of it would prove nothing."""
+    with open(os.path.join(REPO, "tests", "data", "plugins", "v1.0", "gantry", "plugin.h"), "rb") as f:
+        assert hashlib.sha256(f.read()).hexdigest() == "dc4131d14d4397808c25acdd49e2631160753836e51ae1875bda239bdb3e99da"
 
 
 # ---- our own ----
