@@ -170,8 +170,8 @@ $(BUILD)/tests/plugins/%.so: tests/data/plugins/%.c
 
 unit: all $(UNIT_TESTS) $(TEST_PLUGINS)
 	@GT_BUILD=$(abspath $(BUILD)) scripts/run-unit-tests $(UNIT_TESTS)
-# Files of tests run side by side, each with daemons in namespaces of its own.
-PYTEST_JOBS ?= $(shell nproc)
+# Files of tests run side by side, each with daemons in namespaces of its own. They wait more than they work.
+PYTEST_JOBS ?= $(shell expr 2 '*' $$(nproc))
 integration: all
 	@GT_BUILD=$(abspath $(BUILD)) /usr/bin/python3 -m pytest -q -n $(PYTEST_JOBS) --dist loadfile -p no:cacheprovider tests/integration $(PYTEST_ARGS)
 test: unit integration

@@ -11,10 +11,15 @@ import time
 
 import pytest
 
-from harness import BUILD, IMAGE, SLOW, Daemon, sanitized, wait_until
+from harness import BUILD, IMAGE, SLOW, Daemon, sample, sanitized, wait_until
 from test_layers import *  # noqa: F401,F403
 from test_networks import *  # noqa: F401,F403
 from test_volumes import *  # noqa: F401,F403
+
+sample(globals(), {"test_a_stack_is_what_umoci_makes_of_it", "test_what_no_layer_may_hold_is_refused_and_leaves_nothing", "test_published_ports", "test_ipv6",
+                   "test_localhost_is_both_of_its_addresses", "test_a_port_in_use_is_told_and_nothing_stays", "test_user_defined_networks",
+                   "test_flushed_rules_come_back", "test_a_named_volume_outlives_its_containers", "test_bad_mounts_are_refused_and_leave_nothing",
+                   "test_an_empty_volume_gets_the_images_content", "test_subpath_of_a_volume", "test_no_mount_appears_on_the_host"})
 
 PLUGINS = ["vol-local", "storage-overlay", "net-bridge", "net-host"]
 ISOLATED = {f"plugin.{name}": {"isolate": "process"} for name in PLUGINS}

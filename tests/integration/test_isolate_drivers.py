@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from harness import IMAGE, wait_until
+from harness import IMAGE, sample, wait_until
 from test_isolate import process, running
 from test_overlay import (all_meet, create, make_cluster, networks, pings, resolves, sleeper, test_rename_and_connect,  # noqa: F401
                           test_two_hosts)
@@ -13,6 +13,8 @@ from test_overlay_more import test_both_families_on_one_host, test_ports_are_pub
 from test_volume_plugins import *  # noqa: F401,F403
 
 del test_the_kit  # noqa: F821: it has no daemon
+sample(globals(), {"test_two_hosts", "test_ports_are_published_where_the_container_runs", "test_a_plugin_that_appears_is_a_driver", "test_a_volume_of_a_plugin",
+                   "test_answers_that_are_none_leave_nothing", "test_a_plugin_that_dies_and_comes_back", "test_counts_after_the_daemon_was_killed"})
 
 
 @pytest.fixture
