@@ -176,9 +176,9 @@ static void a_new_process_is_told_the_mounts_that_there_are(void **state)
 	struct gt_driver *alpha = member(state, "alpha"), *beta = member(state, "beta");
 	struct gt_error err = { 0 };
 	struct gantry_volume_use uses[] = { { .name = "one", .container_id = "c1" }, { .name = "one", .container_id = "c2" } };
-	AUTO_FREE struct gantry_mount *mount = gt_xcalloc(1, sizeof *mount);
 	if (!drivers_isolated)
 		skip();
+	AUTO_FREE struct gantry_mount *mount = gt_xcalloc(1, sizeof *mount);
 	assert_ok(gt_vol_mount(alpha, "early", "c0", false, mount, &err), err);
 	/* the engine has not told yet: nor does anyone else */
 	end_process(state, beta);

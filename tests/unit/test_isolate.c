@@ -48,7 +48,7 @@ static void say_hello(void)
 	struct wire_plugin said = { .info = { .abi_major = 1, .name = is("hello-name") ? "other" : "plain", .version = is("hello-text") ? "\xff" : "1",
 					      .description = "", .drivers = &driver, .driver_count = 1 }, .ops = &ops };
 	if (is("hello-exit"))
-		exit(5);
+		_exit(5);
 	if (is("hello-frame"))
 		return send_raw(CONTROL, 4, 77, "abcd", 4, -1);
 	if (is("hello-huge"))
@@ -81,7 +81,7 @@ static void answer_nonsense(int sock)
 		return send_raw(sock, 1u << 30, FRAME_ANSWER, NULL, 0, -1);
 	if (is("half")) {
 		send_raw(sock, 100, FRAME_ANSWER, &rc, 4, -1);
-		exit(4);
+		_exit(4);
 	}
 	if (is("hang-up")) {
 		close(sock);
