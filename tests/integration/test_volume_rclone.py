@@ -44,6 +44,12 @@ class Rclone:
             run("umount", "-l", path)
 
 
+    def await_remote(self, name, text):
+        """It writes back when it likes, and a mount that comes before that shows zeros."""
+        path = os.path.join(self.remote, name)
+        wait_until(lambda: os.path.exists(path) and open(path).read() == text, what=f"{name} in the remote")
+
+
 @pytest.fixture
 def rclone(host, place):  # noqa: F811
     made = Rclone(place)
@@ -58,7 +64,7 @@ def test_a_volume_of_rclone(host, rclone):  # noqa: F811
     assert host.json("GET", "/info")["Plugins"]["Volume"] == ["local", "rclone"]
     host.docker("run", "-d", "--name", "c1", "-v", "data:/data", IMAGE, "sh", "-c", "mkdir /data/dir; echo kept > /data/dir/file; sleep 1000")
     assert len(rclone.mounts()) == 1
-    wait_until(lambda: os.path.exists(rclone.remote + "/dir/file") and open(rclone.remote + "/dir/file").read() == "kept\n", what="the file in the remote")
+    rclone.await_remote("dir/file", "kept\n")
     with open(rclone.remote + "/given", "w") as f:
         f.write("from outside\n")
     assert host.docker("run", "--rm", "-v", "data:/other:ro", IMAGE, "cat", "/other/dir/file").out == "kept\n"
@@ -89,6 +95,7 @@ def test_the_daemons_death_and_rclones(host, rclone):  # noqa: F811
     wait_until(lambda: not os.path.exists(f"/proc/{pid}"), what="the container's end")
     host.start()
     host.docker("exec", "stays", "sh", "-c", "echo still > /data/file")
+    rclone.await_remote("file", "still\n")
     host.docker("rm", "-f", "stays", "ends")
     wait_until(lambda: rclone.mounts() == [], what="the end of the mount: nobody holds it")
     rclone.stop()
@@ -98,9 +105,11 @@ def test_the_daemons_death_and_rclones(host, rclone):  # noqa: F811
 
 def test_docker_cp_with_a_volume_of_rclone(host, rclone, tmp_path):  # noqa: F811
     host.docker("volume", "create", "-d", "rclone", "-o", f"remote={rclone.remote}", "data")
-    host.docker("create", "--name", "c1", "-v", "data:/data", IMAGE, "true")
+    host.docker("run", "-d", "--name", "c1", "-v", "data:/data", IMAGE, "sleep", "1000")     # what was not written back by the end of a mount is late
     (tmp_path / "in").write_text("copied\n")
     host.docker("cp", str(tmp_path / "in"), "c1:/data/in")
+    rclone.await_remote("in", "copied\n")
     host.docker("cp", "c1:/data/in", str(tmp_path / "out"))
     assert (tmp_path / "out").read_text() == "copied\n"
+    host.docker("rm", "-f", "c1")
     wait_until(lambda: rclone.mounts() == [], what="the end of the mount")
