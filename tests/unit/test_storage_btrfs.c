@@ -259,7 +259,7 @@ static void two_hundred_layers_are_no_matter(void **state)
 	for (int i = 0; i < 200; i++) {
 		snprintf(id, sizeof id, "layer-%03d", i);
 		image_layer(driver, id, below[0] ? below : NULL);
-		strcpy(below, id);
+		memcpy(below, id, sizeof below);
 	}
 	writable(driver, "box", id);
 	AUTO_CLOSE int box = mount_layer(driver, "box", false);

@@ -92,7 +92,7 @@ static int trouble_mount(void *driver, const struct gantry_call *call, const cha
 	snprintf(mount->source, sizeof mount->source, "%s", strcmp(name, "relative") == 0 ? "somewhere" : host->state_dir);
 	snprintf(mount->options, sizeof mount->options, "rbind");
 	if (strcmp(name, "bytes") == 0)
-		strcpy(mount->source + strlen(mount->source), "/\xff\xfe");
+		snprintf(mount->source, sizeof mount->source, "%s/\xff\xfe", host->state_dir);
 	if (strcmp(name, "endless") == 0)
 		memset(mount->options, 'x', sizeof mount->options);
 	return 0;
