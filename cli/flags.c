@@ -242,8 +242,8 @@ const struct flag flags_volume_rm[] = {
 const struct flag flags_network_create[] = {
 	FLAG("attachable", 0, BOOL, NULL, "Enable manual container attachment"),
 	FLAG("aux-address", 0, MAP, NULL, "Auxiliary IPv4 or IPv6 addresses used by Network driver (NAME=ADDRESS)"),
-	REFUSED("config-from", 0, STRING, NULL, CLUSTER),
-	REFUSED("config-only", 0, BOOL, NULL, CLUSTER),
+	FLAG("config-from", 0, STRING, NULL, "The network from which to copy the configuration"),
+	FLAG("config-only", 0, BOOL, NULL, "Create a configuration only network"),
 	FLAG("driver", 'd', STRING, "bridge", "Driver to manage the Network"),
 	FLAG("gateway", 0, CSV, NULL, "IPv4 or IPv6 Gateway for the master subnet"),
 	REFUSED("ingress", 0, BOOL, NULL, CLUSTER),

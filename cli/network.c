@@ -180,6 +180,10 @@ int command_network_create(struct cli *cli, struct args *args, struct gt_error *
 		json_object_set_new(body, "EnableIPv4", json_boolean(arg_bool(args, "ipv4")));
 	if (arg_given(args, "ipv6"))
 		json_object_set_new(body, "EnableIPv6", json_boolean(arg_bool(args, "ipv6")));
+	if (arg_bool(args, "config-only"))
+		json_object_set_new(body, "ConfigOnly", json_true());
+	if (arg_string(args, "config-from"))
+		json_object_set_new(body, "ConfigFrom", json_pack("{s:s}", "Network", arg_string(args, "config-from")));
 	jset_str(body, "Scope", arg_string(args, "scope"));
 	jset(body, "Options", jmap(arg_list(args, "opt")));
 	jset(body, "Labels", jmap(arg_list(args, "label")));

@@ -19,6 +19,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/filter.h"
 #include "base/id.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -394,9 +395,3 @@ json_t *gt_exec_ids(struct gt_container *ctr);
 /* exec.c, from monitor.c */
 void gt_exec_exited(struct gt_container *ctr, const struct gt_shim_event *event);
 
-/* ---- filter.c ---- */
-/* Docker's matching helpers. gt_filter_check: refuses keys not in `known` (NULL-closed). gt_filter_match: true where the key is absent or one value equals. */
-int gt_filter_check(const json_t *filters, const char *const *known, struct gt_error *err);
-bool gt_filter_match(const json_t *filters, const char *key, const char *value);
-bool gt_filter_match_labels(const json_t *filters, const char *key, const json_t *labels);      /* "k" or "k=v", all must hold */
-bool gt_filter_has(const json_t *filters, const char *key);

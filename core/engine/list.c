@@ -70,6 +70,7 @@ struct filter {
 	const json_t *all;
 	int64_t before, since;          /* creation times; 0: not asked */
 	struct gt_strings images;       /* ids that "ancestor" names */
+	int task;                       /* 1 or 0 as asked for, or -1; nothing here is one */
 };
 
 static int find_time(struct gt_engine *engine, const json_t *filters, const char *key, int64_t *created, struct gt_error *err)
@@ -84,20 +85,6 @@ static int find_time(struct gt_engine *engine, const json_t *filters, const char
 	return 0;
 }
 
-static int check_words(const json_t *filters, const char *key, const char *const *words, struct gt_error *err)
-{
-	size_t i;
-	json_t *value;
-	json_array_foreach(json_object_get(filters, key), i, value) {
-		size_t w = 0;
-		while (words[w] && strcmp(words[w], json_string_value(value)))
-			w++;
-		if (!words[w])
-			return gt_fail(err, GT_INVALID, "invalid filter '%s=%.64s'", key, json_string_value(value));
-	}
-	return 0;
-}
-
 static int read_filter(struct gt_engine *engine, const json_t *filters, struct filter *filter, struct gt_error *err)
 {
 	static const char *const KNOWN[] = { "ancestor", "before", "expose",  "exited",  "health", "id",     "is-task", "isolation", "label",
@@ -107,9 +94,9 @@ static int read_filter(struct gt_engine *engine, const json_t *filters, struct f
 	size_t i;
 	json_t *name;
 	*filter = (struct filter){ .all = filters };
-	if (gt_filter_check(filters, KNOWN, err) < 0 || check_words(filters, "status", STATUS, err) < 0 ||
-	    check_words(filters, "health", HEALTH, err) < 0 || find_time(engine, filters, "before", &filter->before, err) < 0 ||
-	    find_time(engine, filters, "since", &filter->since, err) < 0)
+	if (gt_filter_check(filters, KNOWN, err) < 0 || gt_filter_check_values(filters, "status", STATUS, err) < 0 ||
+	    gt_filter_check_values(filters, "health", HEALTH, err) < 0 || find_time(engine, filters, "before", &filter->before, err) < 0 ||
+	    find_time(engine, filters, "since", &filter->since, err) < 0 || gt_filter_bool(filters, "is-task", &filter->task, err) < 0)
 		return -1;
 	json_array_foreach(json_object_get(filters, "exited"), i, name) {
 		char *end;
@@ -238,7 +225,7 @@ static bool matches(const struct filter *filter, const struct gt_container *ctr)
 		return true;
 	if (gt_filter_has(all, "exited") && (ctr->status != GT_EXITED || !gt_filter_match(all, "exited", code)))
 		return false;
-	if (gt_filter_has(all, "is-task") && !gt_filter_match(all, "is-task", "false"))
+	if (filter->task == 1)
 		return false;
 	return gt_filter_match(all, "status", gt_status_name(ctr->status)) && gt_filter_match(all, "health", health ? health : "none") &&
 	       id_matches(json_object_get(all, "id"), ctr->id) && name_matches(json_object_get(all, "name"), ctr->name) &&

@@ -38,6 +38,7 @@ void network_free(struct network *network)
 	free(network->name);
 	free(network->driver_name);
 	free(network->broken);
+	free(network->config_from);
 	json_decref(network->options);
 	json_decref(network->labels);
 	free(network);
@@ -100,15 +101,23 @@ struct network *network_find(struct gt_networks *networks, const char *ref, stru
 	return network ? network : gt_fail_null(err, GT_NOT_FOUND, "network %.255s not found", ref);
 }
 
+int network_check_usable(const struct network *network, struct gt_error *err)
+{
+	if (network->config_only)
+		return gt_fail(err, GT_DENIED, "network %s is a configuration network, which containers cannot join: make a network from it with --config-from",
+			       network->name);
+	if (network->broken)
+		return gt_fail(err, GT_UNAVAILABLE, "network %s cannot be used: %s", network->name, network->broken);
+	return 0;
+}
+
 struct gt_driver *network_driver(struct gt_engine *engine, const char *network_id, struct gt_error *err)
 {
 	LOCKED(&engine->networks->lock);
 	struct network *network = gt_map_get(&engine->networks->by_id, network_id);
 	if (!network)
 		return gt_fail_null(err, GT_NOT_FOUND, "network %s not found", network_id);
-	if (network->broken)
-		return gt_fail_null(err, GT_UNAVAILABLE, "network %s cannot be used: %s", network->name, network->broken);
-	return network->driver;
+	return network_check_usable(network, err) < 0 ? NULL : network->driver;
 }
 
 void network_event(struct gt_engine *engine, const struct network *network, const char *action, const char *container_id)
@@ -185,8 +194,8 @@ int network_admit(struct gt_engine *engine, const char *container_id, struct gt_
 	struct network *network = gt_map_get(&engine->networks->by_id, endpoint->network_id);
 	if (!network)
 		return gt_fail(err, GT_NOT_FOUND, "network %s not found", endpoint->network_name);
-	if (network->broken)
-		return gt_fail(err, GT_UNAVAILABLE, "network %s cannot be used: %s", network->name, network->broken);
+	if (network_check_usable(network, err) < 0)
+		return -1;
 	if (take_addresses(network, endpoint, err) < 0)
 		return -1;
 	set_user(network, container_id, endpoint);
@@ -237,9 +246,10 @@ void network_dismiss(struct gt_engine *engine, const char *container_id, const s
 
 json_t *network_document(const struct network *network)
 {
-	return json_pack("{s:i s:s s:s s:s s:I s:b s:b s:b s:b s:b s:O s:O s:o}", "Version", 1, "Id", network->id, "Name", network->name, "Driver",
+	return json_pack("{s:i s:s s:s s:s s:I s:b s:b s:b s:b s:b s:b s:s* s:O s:O s:o}", "Version", 1, "Id", network->id, "Name", network->name, "Driver",
 			 network->driver_name, "Created", (json_int_t)network->created, "Internal", network->internal, "EnableIPv4", network->ipv4,
-			 "EnableIPv6", network->ipv6, "Attachable", network->attachable, "Builtin", network->builtin, "Options", network->options, "Labels",
+			 "EnableIPv6", network->ipv6, "Attachable", network->attachable, "Builtin", network->builtin, "ConfigOnly", network->config_only,
+			 "ConfigFrom", network->config_from, "Options", network->options, "Labels",
 			 network->labels, "IPAM", network_pools_to_json(network));
 }
 
@@ -253,14 +263,15 @@ int network_save(struct gt_networks *networks, const struct network *network, st
 
 int network_read_document(struct network *network, const char *id, json_t *document, struct gt_error *err)
 {
-	const char *name = NULL, *driver = NULL;
+	const char *name = NULL, *driver = NULL, *config = NULL;
 	json_t *options = NULL, *labels = NULL, *ipam = NULL;
 	int64_t version = 0;
 	if (gt_json_int(document, "Version", &version, err) < 0 || gt_json_string(document, "Name", &name, err) < 0 ||
 	    gt_json_string(document, "Driver", &driver, err) < 0 || gt_json_int(document, "Created", &network->created, err) < 0 ||
 	    gt_json_bool(document, "Internal", &network->internal, err) < 0 || gt_json_bool(document, "EnableIPv4", &network->ipv4, err) < 0 ||
 	    gt_json_bool(document, "EnableIPv6", &network->ipv6, err) < 0 || gt_json_bool(document, "Attachable", &network->attachable, err) < 0 ||
-	    gt_json_bool(document, "Builtin", &network->builtin, err) < 0 || gt_json_object(document, "Options", &options, err) < 0 ||
+	    gt_json_bool(document, "Builtin", &network->builtin, err) < 0 || gt_json_bool(document, "ConfigOnly", &network->config_only, err) < 0 ||
+	    gt_json_string(document, "ConfigFrom", &config, err) < 0 || gt_json_object(document, "Options", &options, err) < 0 ||
 	    gt_json_object(document, "Labels", &labels, err) < 0 || gt_json_object(document, "IPAM", &ipam, err) < 0)
 		return -1;
 	if (version != 1 || !gt_is_id(id) || !name || !driver || !gt_is_name(name))
@@ -268,6 +279,7 @@ int network_read_document(struct network *network, const char *id, json_t *docum
 	memcpy(network->id, id, sizeof network->id);
 	network->name = gt_xstrdup(name);
 	network->driver_name = gt_xstrdup(driver);
+	network->config_from = config ? gt_xstrdup(config) : NULL;
 	network->options = options ? json_incref(options) : json_object();
 	network->labels = labels ? json_incref(labels) : json_object();
 	return network_read_pools(network, ipam, err);
@@ -284,8 +296,9 @@ static int load_one(void *arg, const char *id, json_t *document)
 		network_free(network);
 		return 0;
 	}
-	network->driver = gt_driver_find(engine->drivers, GANTRY_NETWORK, network->driver_name, &err);
-	if (!network->driver || network_tell_driver(network, true, &err) < 0) {
+	if (!network->config_only)
+		network->driver = gt_driver_find(engine->drivers, GANTRY_NETWORK, network->driver_name, &err);
+	if (!network->config_only && (!network->driver || network_tell_driver(network, true, &err) < 0)) {
 		gt_warn("a network cannot be used", "network", network->name, "error", err.message);
 		network->broken = gt_xstrdup(err.message);
 	}

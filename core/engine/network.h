@@ -3,6 +3,7 @@
  *
  *   network.c           the table: documents, look-up, users and their addresses
  *   network_create.c    a request or a document -> a network; the default networks; removal
+ *   network_config.c    networks that are a configuration alone, and those made from one
  *   network_list.c      inspect, list, prune
  *   global.c            networks that span hosts: what drivers hear of other hosts
  *   endpoint.c          a container's endpoints: reserved at create, joined at start, left at exit; connect and disconnect
@@ -40,10 +41,12 @@ struct network_user {
 struct network {
 	char id[65];
 	char *name, *driver_name;
-	struct gt_driver *driver;       /* NULL where `broken` says why */
+	struct gt_driver *driver;       /* NULL where `broken` says why, and for a configuration */
 	char *broken;                   /* the driver is not there, or could not take the network up */
 	json_t *options, *labels;       /* objects of strings */
 	bool internal, ipv4, ipv6, attachable, builtin;
+	bool config_only;               /* a configuration: no driver, no users */
+	char *config_from;              /* name of the configuration it was made from, or NULL */
 	int64_t created;                /* ns */
 	struct network_pool pools[NETWORK_MAX_POOLS];
 	size_t pool_count;
@@ -81,6 +84,8 @@ void network_readmit(struct gt_engine *engine, const char *container_id, const s
 void network_dismiss(struct gt_engine *engine, const char *container_id, const struct gt_container_endpoint *endpoint);
 /* What the driver made of it (a MAC, addresses of its own), for inspect. */
 void network_note_user(struct gt_engine *engine, const char *container_id, const struct gt_container_endpoint *endpoint);
+/* Whether containers can be in it. */
+int network_check_usable(const struct network *network, struct gt_error *err);
 /* The driver of an endpoint's network; fails where that cannot be used. */
 struct gt_driver *network_driver(struct gt_engine *engine, const char *network_id, struct gt_error *err);
 void network_event(struct gt_engine *engine, const struct network *network, const char *action, const char *container_id);
@@ -93,6 +98,12 @@ int network_tell_driver(const struct network *network, bool known, struct gt_err
 const struct network *network_overlapping(struct gt_networks *networks, const struct network *except, const char *subnet);
 /* Opens the pools that `ipam` ({"Config":[{"Subnet","IPRange","Gateway","AuxiliaryAddresses"}]}) names. */
 int network_read_pools(struct network *network, const json_t *ipam, struct gt_error *err);
+
+/* ---- network_config.c ---- */
+/* Reads ConfigOnly and ConfigFrom. Returns the request (the caller's) with what the configuration says in it, or NULL where the two contradict. */
+json_t *network_configured(struct gt_networks *networks, struct network *network, const json_t *body, struct gt_error *err);
+/* With the lock held: a network that was made from the configuration, or NULL. */
+const struct network *network_made_from(struct gt_networks *networks, const struct network *config);
 
 /* ---- global.c ---- */
 /* Networks that span hosts and whose subnets are in use here for something else cannot be used; after all networks are loaded. */

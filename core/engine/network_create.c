@@ -71,7 +71,7 @@ const struct network *network_overlapping(struct gt_networks *networks, const st
 	struct gt_map_slot *slot;
 	for (size_t i = 0; (slot = gt_map_next(&networks->by_id, &i)) != NULL;) {
 		const struct network *other = slot->value;
-		for (size_t p = 0; other != except && p < other->pool_count; p++) {
+		for (size_t p = 0; other != except && !other->config_only && p < other->pool_count; p++) {
 			if (ipam_overlap(subnet, other->pools[p].addresses.subnet))
 				return other;
 		}
@@ -162,8 +162,6 @@ static int find_pools(struct gt_engine *engine, struct network *network, struct 
 {
 	if (count_pools(network, AF_INET) && !network->ipv4)
 		return gt_fail(err, GT_INVALID, "an IPv4 subnet is given for a network without IPv4");
-	if (count_pools(network, AF_INET6))
-		network->ipv6 = true;
 	if (!network->ipv4 && !network->ipv6)
 		return gt_fail(err, GT_INVALID, "a network needs IPv4, IPv6 or both");
 	if (check_overlaps(engine->networks, network, err) < 0)
@@ -178,17 +176,14 @@ static int find_pools(struct gt_engine *engine, struct network *network, struct 
 static int refuse_unsupported(const json_t *body, struct gt_error *err)
 {
 	const char *scope = NULL, *driver = NULL;
-	bool ingress = false, config_only = false;
-	json_t *config_from = NULL, *ipam = NULL, *options = NULL;
+	bool ingress = false;
+	json_t *ipam = NULL, *options = NULL;
 	if (gt_json_string(body, "Scope", &scope, err) < 0 || gt_json_bool(body, "Ingress", &ingress, err) < 0 ||
-	    gt_json_bool(body, "ConfigOnly", &config_only, err) < 0 || gt_json_object(body, "ConfigFrom", &config_from, err) < 0 ||
 	    gt_json_object(body, "IPAM", &ipam, err) < 0 || gt_json_string(ipam, "Driver", &driver, err) < 0 ||
 	    gt_json_object(ipam, "Options", &options, err) < 0)
 		return -1;
 	if (ingress || (scope && scope[0] && strcmp(scope, "local")))
 		return gt_fail(err, GT_UNSUPPORTED, "networks of scope swarm or ingress are not supported: this engine has no swarm mode");
-	if (config_only || json_string_length(gt_json_get(config_from, "Network")))
-		return gt_fail(err, GT_UNSUPPORTED, "config-only networks (ConfigOnly, ConfigFrom) are not supported");
 	if (driver && driver[0] && strcmp(driver, "default") && strcmp(driver, "null"))
 		return gt_fail(err, GT_UNSUPPORTED, "ipam driver %.64s is not supported: leave it at default", driver);
 	if (json_object_size(options))
@@ -218,25 +213,41 @@ static int read_name(struct network *network, const json_t *body, bool builtin, 
 	return 0;
 }
 
-static int read_request(struct gt_engine *engine, struct network *network, const json_t *body, struct gt_error *err)
+/* A configuration has none: what it says is for the drivers of the networks that are made from it. */
+static int find_driver(struct gt_engine *engine, struct network *network, const char *name, struct gt_error *err)
 {
 	const struct gt_config *config = atomic_load(&engine->config);
-	const char *driver = NULL;
-	json_t *ipam = NULL;
-	if (read_name(network, body, network->builtin, err) < 0 || refuse_unsupported(body, err) < 0 ||
-	    gt_json_string(body, "Driver", &driver, err) < 0 || gt_json_object(body, "IPAM", &ipam, err) < 0 ||
-	    gt_json_bool(body, "Internal", &network->internal, err) < 0 || gt_json_bool(body, "Attachable", &network->attachable, err) < 0 ||
-	    gt_json_bool(body, "EnableIPv4", &network->ipv4, err) < 0 || gt_json_bool(body, "EnableIPv6", &network->ipv6, err) < 0 ||
-	    !(network->options = strings_of(body, "Options", err)) || !(network->labels = strings_of(body, "Labels", err)))
-		return -1;
-	network->driver_name = gt_xstrdup(driver && driver[0] && strcmp(driver, "default") ? driver : config->default_network_driver);
+	const char *wanted = name && name[0] && strcmp(name, "default") ? name : config->default_network_driver;
+	network->driver_name = gt_xstrdup(network->config_only ? "null" : wanted);
+	if (network->config_only)
+		return 0;
 	if (!(network->driver = gt_driver_find(engine->drivers, GANTRY_NETWORK, network->driver_name, err)))
 		return -1;
 	if (network->internal && !network_has(network, GANTRY_NET_INTERNAL))
 		return gt_fail(err, GT_UNSUPPORTED, "driver %s has no internal networks", network->driver_name);
 	if ((network_is_host(network) || network_is_none(network)) && !network->builtin)
 		return gt_fail(err, GT_DENIED, "only one instance of \"%s\" network is allowed", network->driver_name);
-	return network_read_pools(network, ipam, err);
+	return 0;
+}
+
+static int read_request(struct gt_engine *engine, struct network *network, const json_t *request, struct gt_error *err)
+{
+	const char *driver = NULL;
+	json_t *ipam = NULL;
+	if (read_name(network, request, network->builtin, err) < 0 || refuse_unsupported(request, err) < 0)
+		return -1;
+	AUTO_JSON json_t *body = network_configured(engine->networks, network, request, err);
+	if (!body)
+		return -1;
+	if (gt_json_string(body, "Driver", &driver, err) < 0 || gt_json_object(body, "IPAM", &ipam, err) < 0 ||
+	    gt_json_bool(body, "Internal", &network->internal, err) < 0 || gt_json_bool(body, "Attachable", &network->attachable, err) < 0 ||
+	    gt_json_bool(body, "EnableIPv4", &network->ipv4, err) < 0 || gt_json_bool(body, "EnableIPv6", &network->ipv6, err) < 0 ||
+	    !(network->options = strings_of(body, "Options", err)) || !(network->labels = strings_of(body, "Labels", err)))
+		return -1;
+	if (find_driver(engine, network, driver, err) < 0 || network_read_pools(network, ipam, err) < 0)
+		return -1;
+	network->ipv6 |= count_pools(network, AF_INET6) > 0;
+	return 0;
 }
 
 /* ---- the driver ---- */
@@ -317,14 +328,15 @@ static int make(struct gt_engine *engine, struct network *network, const json_t 
 	gt_id_new(network->id);
 	if (read_request(engine, network, body, err) < 0 || check_new(networks, network, err) < 0)
 		return -1;
-	bool plain = network_is_host(network) || network_is_none(network) ||
+	bool plain = network->config_only || network_is_host(network) || network_is_none(network) ||
 		     (network_has(network, GANTRY_NET_OWN_IPAM) && !network_has(network, GANTRY_NET_GLOBAL));
 	if (!plain && find_pools(engine, network, err) < 0)
 		return -1;
-	if (network_tell_driver(network, false, err) < 0)
+	if (network->driver && network_tell_driver(network, false, err) < 0)
 		return -1;
 	if (network_save(networks, network, err) < 0) {
-		gt_net_remove(network->driver, network->id, NULL);
+		if (network->driver)
+			gt_net_remove(network->driver, network->id, NULL);
 		return -1;
 	}
 	LOCKED(&networks->lock);
@@ -390,11 +402,14 @@ int gt_network_remove(struct gt_engine *engine, const char *ref, struct gt_error
 	LOCKED(&networks->changing);
 	pthread_mutex_lock(&networks->lock);
 	int rc = -1;
+	const struct network *child;
 	struct network *network = network_find(networks, ref, err);
 	if (network && network->builtin)
 		gt_fail(err, GT_DENIED, "%s is a pre-defined network and cannot be removed", network->name);
 	else if (network && network->users.count)
 		fail_in_use(network, err);
+	else if (network && (child = network_made_from(networks, network)) != NULL)
+		gt_fail(err, GT_DENIED, "error while removing network: configuration network \"%s\" is in use by network %s", network->name, child->name);
 	else if (network)
 		rc = 0;
 	if (rc == 0)

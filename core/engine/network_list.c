@@ -47,7 +47,7 @@ json_t *network_describe(struct gt_engine *engine, const struct network *network
 	return json_pack("{s:s s:s s:s s:s s:s s:b s:b s:o s:b s:b s:b s:{s:s} s:b s:o s:O s:O}", "Name", network->name, "Id", network->id, "Created",
 			 created, "Scope", network_has(network, GANTRY_NET_GLOBAL) ? "global" : "local", "Driver", network->driver_name, "EnableIPv4",
 			 network->ipv4, "EnableIPv6", network->ipv6, "IPAM", network_pools_to_json(network), "Internal", network->internal, "Attachable",
-			 network->attachable, "Ingress", false, "ConfigFrom", "Network", "", "ConfigOnly", false, "Containers",
+			 network->attachable, "Ingress", false, "ConfigFrom", "Network", network->config_from ?: "", "ConfigOnly", network->config_only, "Containers",
 			 containers ? users_to_json(engine, network) : json_object(), "Options", network->options, "Labels", network->labels);
 }
 
@@ -99,14 +99,10 @@ static bool part_matches(const json_t *filters, const char *key, const char *val
 	return !json_array_size(parts);
 }
 
-static bool flag_given(const json_t *filters, const char *key)
+/* dangling: 1 or 0 as asked for, or -1. */
+static bool listed(const struct network *network, const json_t *filters, int dangling)
 {
-	return gt_filter_match(filters, key, "true") || gt_filter_match(filters, key, "1");
-}
-
-static bool listed(const struct network *network, const json_t *filters)
-{
-	if (gt_filter_has(filters, "dangling") && flag_given(filters, "dangling") != (network->users.count == 0 && !network->builtin))
+	if (dangling >= 0 && dangling != (network->users.count == 0 && !network->builtin && !network->config_only))
 		return false;
 	return part_matches(filters, "name", network->name) && part_matches(filters, "id", network->id) &&
 	       gt_filter_match(filters, "driver", network->driver_name) &&
@@ -126,13 +122,16 @@ json_t *gt_network_list(struct gt_engine *engine, const json_t *filters, struct 
 	struct gt_networks *networks = engine->networks;
 	struct gt_map_slot *slot;
 	size_t count = 0;
-	if (gt_filter_check(filters, KNOWN, err) < 0)
+	static const char *const TYPES[] = { "builtin", "custom", NULL };
+	int dangling;
+	if (gt_filter_check(filters, KNOWN, err) < 0 || gt_filter_check_values(filters, "type", TYPES, err) < 0 ||
+	    gt_filter_bool(filters, "dangling", &dangling, err) < 0)
 		return NULL;
 	json_t *rows = json_array();
 	LOCKED(&networks->lock);
 	AUTO_FREE struct network **sorted = gt_xcalloc(networks->by_id.count + 1, sizeof *sorted);
 	for (size_t i = 0; (slot = gt_map_next(&networks->by_id, &i)) != NULL;) {
-		if (listed(slot->value, filters))
+		if (listed(slot->value, filters, dangling))
 			sorted[count++] = slot->value;
 	}
 	qsort(sorted, count, sizeof *sorted, by_name);
@@ -159,8 +158,8 @@ static int64_t until_of(const json_t *filters, struct gt_error *err)
 static bool prunable(const struct network *network, const json_t *filters, int64_t until)
 {
 	/* Whether other hosts' containers mean to come back to a network that spans hosts is not known here. */
-	return !network->builtin && !network_has(network, GANTRY_NET_GLOBAL) && !network->users.count && network->created < until && gt_filter_match_labels(filters, "label", network->labels) &&
-	       (!gt_filter_has(filters, "label!") || !gt_filter_match_labels(filters, "label!", network->labels));
+	return !network->builtin && !network->config_only && !network_has(network, GANTRY_NET_GLOBAL) && !network->users.count && network->created < until &&
+	       gt_filter_match_prune(filters, network->labels);
 }
 
 /* A stopped container keeps its networks, as it is to come back to them. */

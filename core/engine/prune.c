@@ -10,8 +10,7 @@ static bool prunable(struct gt_container *ctr, const json_t *filters, int64_t un
 	LOCKED(&ctr->lock);
 	if (ctr->status != GT_CREATED && ctr->status != GT_EXITED && ctr->status != GT_DEAD)
 		return false;
-	return (!until || ctr->created < until) && gt_filter_match_labels(filters, "label", ctr->config.labels) &&
-	       (!gt_filter_has(filters, "label!") || !gt_filter_match_labels(filters, "label!", ctr->config.labels));
+	return (!until || ctr->created < until) && gt_filter_match_prune(filters, ctr->config.labels);
 }
 
 static int read_until(const json_t *filters, int64_t *until, struct gt_error *err)

@@ -352,24 +352,23 @@ static bool prunable(const struct volume *volume, const json_t *filters, bool al
 {
 	if (volume->users.count || (!all && !volume->anonymous))
 		return false;
-	return gt_filter_match_labels(filters, "label", volume->labels) &&
-	       (!gt_filter_has(filters, "label!") || !gt_filter_match_labels(filters, "label!", volume->labels));
+	return gt_filter_match_prune(filters, volume->labels);
 }
 
 json_t *gt_volumes_prune(struct gt_engine *engine, const json_t *filters, struct gt_error *err)
 {
 	static const char *const KNOWN[] = { "all", "label", "label!", NULL };
 	struct gt_volumes *volumes = engine->volumes;
-	if (gt_filter_check(filters, KNOWN, err) < 0)
+	int all;
+	if (gt_filter_check(filters, KNOWN, err) < 0 || gt_filter_bool(filters, "all", &all, err) < 0)
 		return NULL;
-	bool all = gt_filter_has(filters, "all") && (gt_filter_match(filters, "all", "true") || gt_filter_match(filters, "all", "1"));
 	json_t *deleted = json_array();
 	int64_t reclaimed = 0;
 	struct gt_map_slot *slot;
 	struct gt_strings names = { 0 };
 	LOCKED(&volumes->lock);
 	for (size_t i = 0; (slot = gt_map_next(&volumes->map, &i)) != NULL;) {
-		if (prunable(slot->value, filters, all))
+		if (prunable(slot->value, filters, all == 1))
 			gt_strings_add(&names, slot->key);
 	}
 	for (size_t i = 0; i < names.count; i++) {
@@ -452,19 +451,17 @@ static int by_name(const void *a, const void *b)
 	return strcmp((*(struct volume *const *)a)->name, (*(struct volume *const *)b)->name);
 }
 
-static bool listed(const struct volume *volume, const json_t *filters)
+/* dangling: 1 or 0 as asked for, or -1. */
+static bool listed(const struct volume *volume, const json_t *filters, int dangling)
 {
 	const json_t *names = json_object_get(filters, "name");
-	bool named = !json_array_size(names), used = volume->users.count > 0;
+	bool named = !json_array_size(names);
 	size_t i;
 	json_t *part;
 	json_array_foreach(names, i, part)
 		named = named || strstr(volume->name, json_string_value(part));
-	if (gt_filter_has(filters, "dangling")) {
-		bool wanted = gt_filter_match(filters, "dangling", "true") || gt_filter_match(filters, "dangling", "1");
-		if (wanted == used)
-			return false;
-	}
+	if (dangling >= 0 && dangling != (volume->users.count == 0))
+		return false;
 	return named && gt_filter_match(filters, "driver", volume->driver) && gt_filter_match_labels(filters, "label", volume->labels);
 }
 
@@ -472,7 +469,8 @@ json_t *gt_volume_list(struct gt_engine *engine, const json_t *filters, struct g
 {
 	static const char *const KNOWN[] = { "dangling", "driver", "label", "name", NULL };
 	struct gt_volumes *volumes = engine->volumes;
-	if (gt_filter_check(filters, KNOWN, err) < 0)
+	int dangling;
+	if (gt_filter_check(filters, KNOWN, err) < 0 || gt_filter_bool(filters, "dangling", &dangling, err) < 0)
 		return NULL;
 	json_t *rows = json_array();
 	struct gt_map_slot *slot;
@@ -480,7 +478,7 @@ json_t *gt_volume_list(struct gt_engine *engine, const json_t *filters, struct g
 	LOCKED(&volumes->lock);
 	AUTO_FREE struct volume **sorted = gt_xcalloc(volumes->map.count + 1, sizeof *sorted);
 	for (size_t i = 0; (slot = gt_map_next(&volumes->map, &i)) != NULL;) {
-		if (listed(slot->value, filters))
+		if (listed(slot->value, filters, dangling))
 			sorted[count++] = slot->value;
 	}
 	qsort(sorted, count, sizeof *sorted, by_name);

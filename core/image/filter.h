@@ -3,16 +3,16 @@
  */
 #pragma once
 
+#include "base/filter.h"
 #include "internal.h"
 
 struct filter {
 	int dangling;                   /* -1: not asked */
-	const json_t *labels, *not_labels, *references;
+	const json_t *filters, *references;
 	const struct image *before, *since;
 	int64_t until;
 };
 
-int filters_check(const json_t *filters, const char *const *known, struct gt_error *err);       /* known ends with NULL */
 int filter_prepare(struct gt_images *images, const json_t *filters, struct filter *filter, struct gt_error *err);
 /* Labels, before, since, until. */
 bool filter_image_matches(const struct filter *filter, const struct image *image);

@@ -90,7 +90,7 @@ json_t *gt_images_list(struct gt_images *images, bool all, const json_t *filters
 {
 	static const char *const known[] = { "dangling", "label", "label!", "before", "since", "reference", "until", NULL };
 	struct filter filter;
-	if (filters_check(filters, known, err) < 0)
+	if (gt_filter_check(filters, known, err) < 0)
 		return NULL;
 	LOCKED(&images->lock);
 	if (filter_prepare(images, filters, &filter, err) < 0)

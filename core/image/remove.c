@@ -259,7 +259,7 @@ json_t *gt_images_prune(struct gt_images *images, const json_t *filters, struct 
 {
 	static const char *const known[] = { "dangling", "label", "label!", "until", NULL };
 	struct filter filter;
-	if (filters_check(filters, known, err) < 0)
+	if (gt_filter_check(filters, known, err) < 0)
 		return NULL;
 	struct removal removal = { .images = images, .records = json_array() };
 	pthread_mutex_lock(&images->lock);

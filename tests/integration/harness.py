@@ -291,7 +291,7 @@ class Daemon:
     def remove_everything(self):
         for container in self.json("GET", "/containers/json?all=1"):
             self.api("DELETE", f"/containers/{container['Id']}?force=1&v=1")
-        for network in self.json("GET", "/networks"):
+        for network in sorted(self.json("GET", "/networks"), key=lambda network: network["ConfigOnly"]):     # what is made from a configuration first
             if network["Name"] not in ("bridge", "host", "none"):
                 self.api("DELETE", "/networks/" + network["Id"])
         for volume in self.json("GET", "/volumes")["Volumes"] or []:

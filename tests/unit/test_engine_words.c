@@ -169,6 +169,41 @@ static void one_value_of_a_filter_is_enough_but_all_labels_are_needed(void **sta
 	assert_true(gt_filter_match_labels(NULL, "label", NULL));
 }
 
+static void flags_are_true_false_or_absent(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *value;
+		int rc, flag;
+	} CASES[] = { { "true", 0, 1 }, { "1", 0, 1 }, { "false", 0, 0 }, { "0", 0, 0 }, { "", -1, -1 }, { "True", -1, -1 }, { "yes", -1, -1 }, { "01", -1, -1 } };
+	int flag = 7;
+	for (size_t i = 0; i < GT_COUNT(CASES); i++) {
+		AUTO_JSON json_t *filters = json_pack("{s:[s]}", "dangling", CASES[i].value);
+		struct gt_error err = { 0 };
+		int rc = gt_filter_bool(filters, "dangling", &flag, &err);
+		if (rc != CASES[i].rc || flag != CASES[i].flag || (rc < 0 && !strstr(err.message, "invalid filter 'dangling=")))
+			fail_msg("\"%s\": %d, %d, %s", CASES[i].value, rc, flag, err.message);
+	}
+	AUTO_JSON json_t *other = json_pack("{s:[s] s:[]}", "name", "x", "dangling");
+	assert_int_equal(gt_filter_bool(other, "dangling", &flag, NULL), 0);
+	assert_int_equal(flag, -1);
+	assert_int_equal(gt_filter_bool(NULL, "dangling", &flag, NULL), 0);
+	assert_int_equal(flag, -1);
+}
+
+static void prunes_take_labels_and_spare_labels(void **state)
+{
+	(void)state;
+	AUTO_JSON json_t *labels = json_pack("{s:s s:s}", "a", "1", "b", "2");
+	AUTO_JSON json_t *spare_one = json_pack("{s:[s] s:[s]}", "label", "a", "label!", "b");
+	AUTO_JSON json_t *spare_none = json_pack("{s:[s] s:[s]}", "label", "a", "label!", "c");
+	AUTO_JSON json_t *spare_both = json_pack("{s:[ss]}", "label!", "b", "c");
+	assert_false(gt_filter_match_prune(spare_one, labels));
+	assert_true(gt_filter_match_prune(spare_none, labels));
+	assert_true(gt_filter_match_prune(spare_both, labels));
+	assert_true(gt_filter_match_prune(NULL, labels));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -178,6 +213,8 @@ int main(void)
 		cmocka_unit_test(detach_keys_are_bytes),
 		cmocka_unit_test(filters_are_checked),
 		cmocka_unit_test(one_value_of_a_filter_is_enough_but_all_labels_are_needed),
+		cmocka_unit_test(flags_are_true_false_or_absent),
+		cmocka_unit_test(prunes_take_labels_and_spare_labels),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,12 @@
 /*
- * filter.c - filters of list and prune requests: {"key": ["value", ...]}. Every key must hold; of a key's values one is enough, but for labels, where all
- * must hold.
+ * filter.c - see filter.h.
  */
+#include "base/filter.h"
+
 #include <string.h>
 
-#include "engine/internal.h"
+#include "base/auto.h"
+#include "base/buf.h"
 
 #define MAX_VALUES 1024
 
@@ -68,4 +70,38 @@ bool gt_filter_match_labels(const json_t *filters, const char *key, const json_t
 			return false;
 	}
 	return true;
+}
+
+bool gt_filter_match_prune(const json_t *filters, const json_t *labels)
+{
+	return gt_filter_match_labels(filters, "label", labels) &&
+	       (!gt_filter_has(filters, "label!") || !gt_filter_match_labels(filters, "label!", labels));
+}
+
+/* ---- values of a known kind ---- */
+
+int gt_filter_check_values(const json_t *filters, const char *key, const char *const *known, struct gt_error *err)
+{
+	const json_t *values = json_object_get(filters, key);
+	json_t *value;
+	size_t i;
+	json_array_foreach(values, i, value) {
+		size_t k = 0;
+		while (known[k] && strcmp(known[k], json_string_value(value)))
+			k++;
+		if (!known[k])
+			return gt_fail(err, GT_INVALID, "invalid filter '%s=%.60s'", key, json_string_value(value));
+	}
+	return 0;
+}
+
+int gt_filter_bool(const json_t *filters, const char *key, int *value, struct gt_error *err)
+{
+	static const char *const WORDS[] = { "true", "1", "false", "0", NULL };
+	*value = -1;
+	if (gt_filter_check_values(filters, key, WORDS, err) < 0)
+		return -1;
+	if (gt_filter_has(filters, key))
+		*value = gt_filter_match(filters, key, "true") || gt_filter_match(filters, key, "1");
+	return 0;
 }
