@@ -3,6 +3,9 @@
  *
  * A volume's document (volumes/<name>.json) tells driver, options and labels; its data are the driver's. Users are containers, living or not; they are gathered
  * again from the containers at start-up.
+ *
+ * The table is not locked while a driver works, so that one that takes its time holds up nobody but who wants that very volume: a volume that is being made
+ * or removed is in the table as such, and whoever asks for it by name waits until it is settled.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -82,6 +85,7 @@ static int load_one(void *arg, const char *id, json_t *document)
 	struct volume *volume = volume_new(name, driver, json_object_get(document, "Options"), json_object_get(document, "Labels"));
 	gt_json_int(document, "Created", &volume->created, NULL);
 	gt_json_bool(document, "Anonymous", &volume->anonymous, NULL);
+	volume->state = VOLUME_THERE;
 	if (pending && !complete(engine, volume, pending))
 		volume_free(volume);
 	else
@@ -93,6 +97,7 @@ int gt_volumes_open(struct gt_engine *engine, struct gt_error *err)
 {
 	struct gt_volumes *volumes = engine->volumes = gt_xcalloc(1, sizeof *volumes);
 	pthread_mutex_init(&volumes->lock, NULL);
+	pthread_cond_init(&volumes->settled, NULL);
 	volumes->documents = gt_store_collection(engine->store, "volumes", err);
 	if (!volumes->documents || gt_store_each(volumes->documents, load_one, engine, err) < 0)
 		return -1;
@@ -109,6 +114,7 @@ void gt_volumes_close(struct gt_engine *engine)
 	for (size_t i = 0; (slot = gt_map_next(&volumes->map, &i)) != NULL;)
 		volume_free(slot->value);
 	gt_map_free(&volumes->map);
+	pthread_cond_destroy(&volumes->settled);
 	pthread_mutex_destroy(&volumes->lock);
 	free(volumes);
 	engine->volumes = NULL;
@@ -136,30 +142,65 @@ static int check_same(const struct volume *volume, const char *driver, const jso
 	return 0;
 }
 
-/* With the lock held. */
+/* The driver's part: all of it, or nothing. */
+static int make_with_driver(struct gt_engine *engine, const struct volume *volume, struct gt_error *err)
+{
+	struct gt_volumes *volumes = engine->volumes;
+	struct gt_driver *driver = gt_driver_find(engine->drivers, GANTRY_VOLUME, volume->driver, err);
+	if (!driver)
+		return -1;
+	bool made = false;
+	if (save(volumes, volume, "create", err) == 0 && (made = gt_vol_create(driver, volume->name, volume->options, err) == 0) &&
+	    save(volumes, volume, NULL, err) == 0)
+		return 0;
+	if (made)
+		gt_vol_remove(driver, volume->name, NULL);
+	gt_store_remove(volumes->documents, volume->name, NULL);
+	return gt_context(err, "create %s", volume->name);
+}
+
+/* With the lock held: it is in the table and settled, or gone. */
+static void settle(struct gt_engine *engine, struct volume *volume, bool there)
+{
+	struct gt_volumes *volumes = engine->volumes;
+	volume->state = VOLUME_THERE;
+	if (!there) {
+		gt_map_remove(&volumes->map, volume->name);
+		volume_free(volume);
+	}
+	engine->figures.volumes = volumes->map.count;
+	pthread_cond_broadcast(&volumes->settled);
+}
+
+/* With the lock held, which is let go while the driver works. */
 static struct volume *make(struct gt_engine *engine, const char *name, const char *driver, const json_t *options, const json_t *labels,
 			   bool anonymous, struct gt_error *err)
 {
 	struct gt_volumes *volumes = engine->volumes;
-	struct gt_driver *found = gt_driver_find(engine->drivers, GANTRY_VOLUME, driver, err);
-	if (!found || check_name(name, err) < 0)
+	if (check_name(name, err) < 0)
 		return NULL;
 	if (volumes->map.count >= MAX_VOLUMES)
 		return gt_fail_null(err, GT_TOO_LARGE, "there are %d volumes already: prune those that are not used", MAX_VOLUMES);
 	struct volume *volume = volume_new(name, driver, options, labels);
 	volume->anonymous = anonymous;
-	bool made = false;
-	if (save(volumes, volume, "create", err) < 0 || !(made = gt_vol_create(found, name, options, err) == 0) || save(volumes, volume, NULL, err) < 0) {
-		if (made)
-			gt_vol_remove(found, name, NULL);
-		gt_store_remove(volumes->documents, name, NULL);
-		volume_free(volume);
-		gt_context(err, "create %s", name);
-		return NULL;
-	}
+	volume->state = VOLUME_MAKING;
 	gt_map_set(&volumes->map, name, volume);
-	engine->figures.volumes = volumes->map.count;
+	pthread_mutex_unlock(&volumes->lock);
+	int rc = make_with_driver(engine, volume, err);
+	pthread_mutex_lock(&volumes->lock);
+	settle(engine, volume, rc == 0);
+	if (rc < 0)
+		return NULL;
 	gt_event(engine, "volume", "create", name, json_pack("{s:s}", "driver", driver));
+	return volume;
+}
+
+/* With the lock held, which is let go while one of that name is being made or removed. */
+static struct volume *find_settled(struct gt_volumes *volumes, const char *name)
+{
+	struct volume *volume;
+	while ((volume = gt_map_get(&volumes->map, name)) != NULL && volume->state != VOLUME_THERE)
+		pthread_cond_wait(&volumes->settled, &volumes->lock);
 	return volume;
 }
 
@@ -174,7 +215,7 @@ int volume_use(struct gt_engine *engine, const char *name, const char *driver, c
 		name = fresh;
 	}
 	LOCKED(&volumes->lock);
-	struct volume *volume = gt_map_get(&volumes->map, name);
+	struct volume *volume = find_settled(volumes, name);
 	if (volume && check_same(volume, driver, options, err) < 0)
 		return -1;
 	AUTO_JSON json_t *own_labels = anonymous ? object_or_empty(labels) : NULL;
@@ -294,8 +335,8 @@ void gt_volumes_reconcile(struct gt_engine *engine)
 
 /* ---- removal ---- */
 
-/* With the lock held. force: it is forgotten even where its driver is away or cannot remove it. */
-static int unmake(struct gt_engine *engine, struct volume *volume, bool force, struct gt_error *err)
+/* force: it is forgotten even where its driver is away or cannot remove it. */
+static int remove_with_driver(struct gt_engine *engine, const struct volume *volume, bool force, struct gt_error *err)
 {
 	struct gt_volumes *volumes = engine->volumes;
 	struct gt_error why = { 0 };
@@ -308,13 +349,21 @@ static int unmake(struct gt_engine *engine, struct volume *volume, bool force, s
 		}
 		gt_warn("a volume is forgotten that its driver did not remove", "volume", volume->name, "error", why.message);
 	}
-	if (gt_store_remove(volumes->documents, volume->name, err) < 0)
-		return gt_context(err, "remove %s", volume->name);
-	gt_map_remove(&volumes->map, volume->name);
-	engine->figures.volumes = volumes->map.count;
-	gt_event(engine, "volume", "destroy", volume->name, json_pack("{s:s}", "driver", volume->driver));
-	volume_free(volume);
-	return 0;
+	return gt_store_remove(volumes->documents, volume->name, err) < 0 ? gt_context(err, "remove %s", volume->name) : 0;
+}
+
+/* With the lock held, which is let go while the driver works; of a volume that is there and has no users. */
+static int unmake(struct gt_engine *engine, struct volume *volume, bool force, struct gt_error *err)
+{
+	struct gt_volumes *volumes = engine->volumes;
+	volume->state = VOLUME_REMOVING;
+	pthread_mutex_unlock(&volumes->lock);
+	int rc = remove_with_driver(engine, volume, force, err);
+	pthread_mutex_lock(&volumes->lock);
+	if (rc == 0)
+		gt_event(engine, "volume", "destroy", volume->name, json_pack("{s:s}", "driver", volume->driver));
+	settle(engine, volume, rc < 0);
+	return rc;
 }
 
 static int fail_in_use(const struct volume *volume, struct gt_error *err)
@@ -329,7 +378,7 @@ static int fail_in_use(const struct volume *volume, struct gt_error *err)
 int gt_volume_remove(struct gt_engine *engine, const char *name, bool force, struct gt_error *err)
 {
 	LOCKED(&engine->volumes->lock);
-	struct volume *volume = gt_map_get(&engine->volumes->map, name);
+	struct volume *volume = find_settled(engine->volumes, name);
 	if (!volume)
 		return force ? 0 : gt_fail(err, GT_NOT_FOUND, "get %.255s: no such volume", name);
 	if (volume->users.count)
@@ -341,55 +390,21 @@ void volume_remove_unused(struct gt_engine *engine, const char *name)
 {
 	struct gt_error err = { 0 };
 	LOCKED(&engine->volumes->lock);
-	struct volume *volume = gt_map_get(&engine->volumes->map, name);
+	struct volume *volume = find_settled(engine->volumes, name);
 	if (volume && !volume->users.count && unmake(engine, volume, false, &err) < 0)
 		gt_warn("an anonymous volume could not be removed", "volume", name, "error", err.message);
 }
 
-/* ---- prune ---- */
-
-static bool prunable(const struct volume *volume, const json_t *filters, bool all)
+int volume_remove_if(struct gt_engine *engine, const char *name, bool (*wanted)(const struct volume *volume, void *arg), void *arg, struct gt_error *err)
 {
-	if (volume->users.count || (!all && !volume->anonymous))
-		return false;
-	return gt_filter_match_prune(filters, volume->labels);
+	LOCKED(&engine->volumes->lock);
+	struct volume *volume = find_settled(engine->volumes, name);
+	if (!volume || volume->users.count || !wanted(volume, arg))
+		return 0;
+	return unmake(engine, volume, false, err) < 0 ? -1 : 1;
 }
 
-json_t *gt_volumes_prune(struct gt_engine *engine, const json_t *filters, struct gt_error *err)
-{
-	static const char *const KNOWN[] = { "all", "label", "label!", NULL };
-	struct gt_volumes *volumes = engine->volumes;
-	int all;
-	if (gt_filter_check(filters, KNOWN, err) < 0 || gt_filter_bool(filters, "all", &all, err) < 0)
-		return NULL;
-	json_t *deleted = json_array();
-	int64_t reclaimed = 0;
-	struct gt_map_slot *slot;
-	struct gt_strings names = { 0 };
-	LOCKED(&volumes->lock);
-	for (size_t i = 0; (slot = gt_map_next(&volumes->map, &i)) != NULL;) {
-		if (prunable(slot->value, filters, all == 1))
-			gt_strings_add(&names, slot->key);
-	}
-	for (size_t i = 0; i < names.count; i++) {
-		struct volume *volume = gt_map_get(&volumes->map, names.items[i]);
-		struct gantry_usage usage = { .size = sizeof usage };
-		struct gt_error local = { 0 };
-		struct gt_driver *driver = gt_driver_find(engine->drivers, GANTRY_VOLUME, volume->driver, NULL);
-		bool sized = driver && gt_vol_usage(driver, volume->name, &usage, NULL) == 0 && usage.bytes > 0;
-		if (unmake(engine, volume, false, &local) < 0) {
-			gt_warn("a volume was not pruned", "volume", names.items[i], "error", local.message);
-			continue;
-		}
-		json_array_append_new(deleted, json_string(names.items[i]));
-		reclaimed += sized ? usage.bytes : 0;
-	}
-	gt_strings_free(&names);
-	gt_event(engine, "volume", "prune", "", json_pack("{s:o}", "reclaimed", json_sprintf("%lld", (long long)reclaimed)));
-	return json_pack("{s:o s:I}", "VolumesDeleted", deleted, "SpaceReclaimed", (json_int_t)reclaimed);
-}
-
-/* ---- create, list and inspect for the API ---- */
+/* ---- create for the API ---- */
 
 json_t *gt_volume_create(struct gt_engine *engine, const json_t *body, struct gt_error *err)
 {
@@ -405,84 +420,4 @@ json_t *gt_volume_create(struct gt_engine *engine, const json_t *body, struct gt
 	if (volume_use(engine, name, driver, options, labels, NULL, &made, &made_driver, err) < 0)
 		return NULL;
 	return gt_volume_inspect(engine, made, err);
-}
-
-/* With the lock held. */
-static json_t *describe(struct gt_engine *engine, const struct volume *volume)
-{
-	char created[36];
-	struct gantry_volume_info *info = gt_xcalloc(1, sizeof *info);
-	info->size = sizeof *info;
-	gt_time_format(volume->created, created);
-	struct gt_driver *driver = gt_driver_find(engine->drivers, GANTRY_VOLUME, volume->driver, NULL);
-	if (driver)
-		gt_vol_inspect(driver, volume->name, info, NULL);
-	bool global = driver && ((gt_driver_capabilities(driver) & GANTRY_VOL_GLOBAL) || (info->flags & GANTRY_VOLUME_GLOBAL));
-	json_t *json = json_pack("{s:s s:s s:s s:s s:O s:s s:O}", "CreatedAt", created, "Driver", volume->driver, "Mountpoint", info->mountpoint, "Name",
-				 volume->name, "Labels", volume->labels, "Scope", global ? "global" : "local", "Options", volume->options);
-	json_t *status = info->status[0] ? json_loads(info->status, 0, NULL) : NULL;
-	if (json_object_size(status))
-		json_object_set(json, "Status", status);
-	json_decref(status);
-	free(info);
-	return json;
-}
-
-json_t *gt_volume_inspect(struct gt_engine *engine, const char *name, struct gt_error *err)
-{
-	LOCKED(&engine->volumes->lock);
-	struct volume *volume = gt_map_get(&engine->volumes->map, name);
-	return volume ? describe(engine, volume) : gt_fail_null(err, GT_NOT_FOUND, "get %.255s: no such volume", name);
-}
-
-json_t *gt_volume_usage(struct gt_engine *engine, const char *name)
-{
-	struct gantry_usage usage = { .size = sizeof usage, .bytes = -1 };
-	LOCKED(&engine->volumes->lock);
-	struct volume *volume = gt_map_get(&engine->volumes->map, name);
-	struct gt_driver *driver = volume ? gt_driver_find(engine->drivers, GANTRY_VOLUME, volume->driver, NULL) : NULL;
-	if (driver && gt_vol_usage(driver, name, &usage, NULL) < 0)
-		usage.bytes = -1;
-	return json_pack("{s:I s:I}", "Size", (json_int_t)usage.bytes, "RefCount", (json_int_t)(volume ? (json_int_t)volume->users.count : -1));
-}
-
-static int by_name(const void *a, const void *b)
-{
-	return strcmp((*(struct volume *const *)a)->name, (*(struct volume *const *)b)->name);
-}
-
-/* dangling: 1 or 0 as asked for, or -1. */
-static bool listed(const struct volume *volume, const json_t *filters, int dangling)
-{
-	const json_t *names = json_object_get(filters, "name");
-	bool named = !json_array_size(names);
-	size_t i;
-	json_t *part;
-	json_array_foreach(names, i, part)
-		named = named || strstr(volume->name, json_string_value(part));
-	if (dangling >= 0 && dangling != (volume->users.count == 0))
-		return false;
-	return named && gt_filter_match(filters, "driver", volume->driver) && gt_filter_match_labels(filters, "label", volume->labels);
-}
-
-json_t *gt_volume_list(struct gt_engine *engine, const json_t *filters, struct gt_error *err)
-{
-	static const char *const KNOWN[] = { "dangling", "driver", "label", "name", NULL };
-	struct gt_volumes *volumes = engine->volumes;
-	int dangling;
-	if (gt_filter_check(filters, KNOWN, err) < 0 || gt_filter_bool(filters, "dangling", &dangling, err) < 0)
-		return NULL;
-	json_t *rows = json_array();
-	struct gt_map_slot *slot;
-	size_t count = 0;
-	LOCKED(&volumes->lock);
-	AUTO_FREE struct volume **sorted = gt_xcalloc(volumes->map.count + 1, sizeof *sorted);
-	for (size_t i = 0; (slot = gt_map_next(&volumes->map, &i)) != NULL;) {
-		if (listed(slot->value, filters, dangling))
-			sorted[count++] = slot->value;
-	}
-	qsort(sorted, count, sizeof *sorted, by_name);
-	for (size_t i = 0; i < count; i++)
-		json_array_append_new(rows, describe(engine, sorted[i]));
-	return json_pack("{s:o s:[]}", "Volumes", rows, "Warnings");
 }

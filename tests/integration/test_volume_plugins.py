@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 
 import pytest
 
@@ -219,6 +220,50 @@ def test_a_torn_record_stops_nothing(host, plugin):
     host.start()
     host.docker("run", "--rm", "-v", "vol:/m", IMAGE, "touch", "/m/x")
     assert os.path.exists(record.replace(".json", ".torn")) and "cannot be read" in host.log()
+
+
+def background(call, *args):
+    """A call under way on a thread: .join() is its result."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(call(*args, check=False)))
+    thread.start()
+    thread.result = lambda: (thread.join(), results[0])[1]
+    return thread
+
+
+def test_a_plugin_that_hangs_holds_up_its_own_volume_alone(host, plugin, place, isolation):
+    host.stop()
+    host.write_ini({"plugin.vol-docker": {"sockets": place, "specs": os.path.join(place, "specs"), "timeout": 25, "connect_timeout": 1, **isolation}})
+    host.start()
+    host.docker("volume", "create", "-d", "dirs", "old")
+    plugin.fault("Create", "hang")
+    making = background(host.docker, "volume", "create", "-d", "dirs", "new")
+    wait_until(lambda: {"Name": "new", "Opts": None} in plugin.calls("Create") or len(plugin.calls("Create")) == 2, what="the plugin's call")
+    second = background(host.docker, "volume", "create", "-d", "dirs", "new")
+    host.docker("run", "--rm", "-v", "mine:/m", "-v", "/anonymous", IMAGE, "touch", "/m/x")
+    host.docker("volume", "create", "local")
+    assert host.docker("volume", "ls", "-q").out.split() == ["local", "mine", "old"], "one that is being made is not there yet"
+    assert host.docker("volume", "inspect", "new", check=False).code == 1
+    host.docker("volume", "rm", "mine", "local")
+    host.docker("run", "--rm", "-v", "old:/m", IMAGE, "true")
+    assert making.is_alive() and second.is_alive() and len(plugin.calls("Create")) == 2
+    plugin.fault("Create", None)
+    plugin.kill()
+    plugin.start()
+    assert making.result().code == 1 and "broke off VolumeDriver.Create" in making.result().err
+    assert second.result().code == 0, "who waited for the name tries for itself"
+    plugin.fault("Remove", "hang")
+    removing = background(host.docker, "volume", "rm", "new")
+    wait_until(lambda: plugin.calls("Remove"), what="the plugin's call")
+    assert host.docker("volume", "ls", "-q").out.split() == ["new", "old"]
+    host.docker("run", "--rm", "-v", "mine:/m", IMAGE, "true")
+    assert removing.is_alive()
+    plugin.fault("Remove", None)
+    plugin.kill()
+    plugin.start()
+    assert removing.result().code == 1 and "broke off VolumeDriver.Remove" in removing.result().err
+    host.docker("run", "--rm", "-v", "new:/m", IMAGE, "touch", "/m/x")
+    assert host.docker("volume", "prune", "-af").code == 0 and host.docker("volume", "ls", "-q").out == ""
 
 
 def test_scope_and_files_that_tell_of_plugins(host, place):
