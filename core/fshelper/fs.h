@@ -235,6 +235,7 @@ int fs_job_copy(const json_t *request, json_t *reply, struct gt_error *err);
 
 /* ---- squash.c ---- */
 int fs_job_squash(const json_t *request, json_t *reply, struct gt_error *err);
+int fs_job_same(const json_t *request, json_t *reply, struct gt_error *err);
 
 /* ---- git.c ---- */
 int fs_job_clone(const json_t *request, json_t *reply, struct gt_error *err);

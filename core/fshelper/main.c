@@ -35,7 +35,7 @@ static const struct {
 	{ "export", fs_job_export },     { "copy_up", fs_job_copy_up },   { "unpack", fs_job_unpack },
 	{ "diff_tar", fs_job_diff_tar }, { "rebuild", fs_job_rebuild },   { "settle", fs_job_settle },
 	{ "context", fs_job_context },   { "copy", fs_job_copy },         { "clone", fs_job_clone },
-	{ "squash", fs_job_squash },
+	{ "squash", fs_job_squash },     { "same", fs_job_same },
 };
 
 static json_t *read_request(struct gt_error *err)

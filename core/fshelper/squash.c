@@ -172,3 +172,21 @@ int fs_job_squash(const json_t *request, json_t *reply, struct gt_error *err)
 	fs_tar_free(&squash.out);
 	return rc;
 }
+
+/* Whether a name at the top of both images is the same there: {"base", "top", "name"} -> {"same"}. What is in a directory is not looked at. */
+int fs_job_same(const json_t *request, json_t *reply, struct gt_error *err)
+{
+	const char *name = "";
+	if (gt_json_string(request, "name", &name, err) < 0 || fs_private_namespace(err) < 0)
+		return -1;
+	AUTO_CLOSE int from = fs_mount(json_object_get(request, "base"), err);
+	AUTO_CLOSE int to = from < 0 ? -1 : fs_mount(json_object_get(request, "top"), err);
+	if (to < 0 || fs_drop_privileges(false, err) < 0)
+		return -1;
+	AUTO_FREE char *first = gt_xmalloc(PIECE), *second = gt_xmalloc(PIECE);
+	struct squash squash = { .bytes = { first, second } };
+	struct pair roots = { from, to, "", 0 };
+	struct statx a, b;
+	json_object_set_new(reply, "same", json_boolean(look(from, name, &a) && look(to, name, &b) && same(&squash, &roots, name, &a, &b)));
+	return 0;
+}

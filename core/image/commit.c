@@ -13,16 +13,9 @@
 
 #include "internal.h"
 
-bool gt_is_network_file(const char *path)
-{
-	return strcmp(path, "/etc/hosts") == 0 || strcmp(path, "/etc/hostname") == 0 || strcmp(path, "/etc/resolv.conf") == 0;
-}
-
 /* Names are bytes, JSON is UTF-8: [kind, path] or [kind, null, hex]. */
 static int collect_change(void *arg, int kind, const char *path)
 {
-	if (gt_is_network_file(path))
-		return 0;
 	json_t *changes = arg, *text = json_string(path);
 	if (text) {
 		json_array_append_new(changes, json_pack("[i, o]", kind, text));
@@ -117,12 +110,42 @@ static void drop_point(json_t *changes, const char *point)
 	}
 }
 
+/* ---- /etc ---- */
+
+static json_t *mount_of(struct gt_images *images, const char *layer, struct gt_error *err)
+{
+	AUTO_FREE struct gantry_mount *mount = gt_xcalloc(1, sizeof *mount);
+	return gt_layer_mount(images->storage, layer, true, mount, err) < 0 ? NULL : fs_mount_json(mount, NULL);
+}
+
+/* Whether the container gave its /etc other attributes than the image's has; that is so where it cannot be told. */
+static bool etc_changed(struct gt_images *images, const char *container_layer, const struct layer *parent)
+{
+	struct fs_job job;
+	AUTO_JSON json_t *reply = NULL;
+	bool same = false;
+	json_t *base = parent ? mount_of(images, parent->id, NULL) : NULL, *top = base ? mount_of(images, container_layer, NULL) : NULL;
+	if (!top) {
+		json_decref(base);
+		return true;
+	}
+	json_t *request = json_pack("{s:s, s:o, s:o, s:s}", "job", "same", "base", base, "top", top, "name", "etc");
+	if (fs_job_start(&job, images->helper, request, -1, -1, -1, NULL) < 0 || fs_job_finish(&job, &reply, NULL, NULL, NULL) < 0)
+		return true;
+	return gt_json_bool(reply, "same", &same, NULL) < 0 || !same;
+}
+
+/* ---- the layer ---- */
+
 int layer_of_changes(struct gt_images *images, const char *container_layer, int64_t clamp, const struct gt_strings *points, struct layer *parent,
 		     struct layer **top, struct gt_error *err)
 {
 	AUTO_JSON json_t *changes = json_array();
-	if (gt_layer_diff(images->storage, container_layer, collect_change, changes, err) < 0)
+	bool moot = false;
+	if (gt_container_layer_changes(images->storage, container_layer, collect_change, changes, &moot, err) < 0)
 		return -1;
+	if (moot && etc_changed(images, container_layer, parent))
+		collect_change(changes, GANTRY_MODIFIED, "/etc");
 	for (size_t i = 0; points && i < points->count; i++)
 		drop_point(changes, points->items[i]);
 	if (json_array_size(changes) == 0) {

@@ -135,10 +135,12 @@ json_t *gt_registry_search(struct gt_images *images, const char *term, int64_t l
 			   struct gt_progress *progress, struct gt_error *err);
 
 /*
- * /etc/hosts, /etc/hostname, /etc/resolv.conf: in every container they are mounts of the engine's. What lies beneath is a mount point that the engine made, and
- * no change of the container's.
+ * What a container has changed, in the order of gt_layer_diff: without the mount points of the engine's own files (/etc/hosts, /etc/hostname,
+ * /etc/resolv.conf), and without an /etc in which nothing else changed. A visit that is not 0 ends it, as there. *moot (or NULL): such an /etc was left out that
+ * the image has too, so that its own attributes may have changed.
  */
-bool gt_is_network_file(const char *path);
+int gt_container_layer_changes(struct gt_driver *storage, const char *layer, gantry_visit_change visit, void *arg, bool *moot,
+			       struct gt_error *err);
 /* commit: seals a container's changes as a new layer on `parent` (image id, or NULL). */
 struct gt_image_commit {
 	const char *parent;             /* image id */

@@ -341,6 +341,21 @@ static int jail_open(const char *path, int flags)
 	return gt_openat2(AT_FDCWD, path, flags | O_CLOEXEC, flags & O_CREAT ? 0644 : 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
+/* An empty file or directory. The directory that it is in keeps its time: for `diff` and commits it has not changed, as the container did nothing to it. */
+static int make_point(int parent, const char *name, bool directory, const char *path, struct gt_error *err)
+{
+	struct stat st;
+	bool known = fstat(parent, &st) == 0;
+	int rc = directory ? mkdirat(parent, name, 0755) : openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	if (rc < 0 && errno != EEXIST)
+		return gt_fail_errno(err, errno, "make the mount point %s", path);
+	if (rc >= 0 && !directory)
+		close(rc);
+	if (rc >= 0 && known)
+		(void)utimensat(parent, "", (const struct timespec[]){ st.st_atim, st.st_mtim }, AT_EMPTY_PATH);
+	return 0;
+}
+
 /* openat2 with RESOLVE_IN_ROOT starts at the directory it is given: the process's root. */
 int mount_place(const char *path, bool directory, struct gt_error *err)
 {
@@ -359,15 +374,8 @@ int mount_place(const char *path, bool directory, struct gt_error *err)
 	AUTO_CLOSE int parent = mount_place(parent_path, true, err);
 	if (parent < 0)
 		return -1;
-	if (directory ? mkdirat(parent, name, 0755) < 0 && errno != EEXIST : false)
-		return gt_fail_errno(err, errno, "make the mount point %s", path);
-	if (!directory) {
-		int file = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-		if (file < 0 && errno != EEXIST)
-			return gt_fail_errno(err, errno, "make the mount point %s", path);
-		if (file >= 0)
-			close(file);
-	}
+	if (make_point(parent, name, directory, path, err) < 0)
+		return -1;
 	fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	return fd >= 0 ? fd : gt_fail_errno(err, errno, "the mount point %s", path);
 }

@@ -254,6 +254,28 @@ def test_the_same_source_gives_the_same_image(builder, tmp_path):
     assert ids[0] == ids[1]
 
 
+def layers(daemon, tag="test/build:1"):
+    return len(daemon.json("GET", f"/images/{tag}/json")["RootFS"]["Layers"])
+
+
+def test_a_command_that_changes_nothing_makes_no_layer(builder, tmp_path):
+    """The image has no /etc/resolv.conf: that the engine mounts its own there is no change of /etc; what the command does to it is."""
+    base = layers(builder, IMAGE)
+    build(builder, tmp_path, f"FROM {IMAGE}\nRUN true\nRUN touch /etc/x && rm /etc/x && touch -r / /etc && touch -d @1700000000 /etc\nRUN ls /\n")
+    assert layers(builder) == base
+    assert [step["Size"] for step in builder.json("GET", "/images/test/build:1/history")][:3] == [0, 0, 0]
+    for step, shows in (("chmod 700 /etc", "700 0"), ("chown 5 /etc", "755 5"), ("chmod 700 /etc && echo x > /etc/made", "700 0")):
+        build(builder, tmp_path, f"FROM {IMAGE}\nRUN {step}\n")
+        assert layers(builder) == base + 1 and sh(builder, "stat -c '%a %u' /etc") == shows + "\n", step
+    builder.docker("run", "--name", "idle", IMAGE, "true")
+    builder.docker("commit", "idle", "test/idle:1")
+    assert layers(builder, "test/idle:1") == base and builder.docker("diff", "idle").out == ""
+    builder.docker("run", "--name", "shut", IMAGE, "chmod", "700", "/etc")
+    builder.docker("commit", "shut", "test/shut:1")
+    assert layers(builder, "test/shut:1") == base + 1
+    builder.docker("rmi", "test/idle:1", "test/shut:1")
+
+
 def test_cache_from_an_image_that_came_as_an_archive(builder, tmp_path):
     (tmp_path / "c").mkdir()
     directory = write(tmp_path / "c", {"f": "x"})
