@@ -129,24 +129,6 @@ void make_subvolume(int dirfd, const char *name)
 		fail_msg("make subvolume %s: %s", name, strerror(errno));
 }
 
-int begin_layer(struct gt_driver *driver, const char *id, const char *parent)
-{
-	struct gt_error err = { 0 };
-	AUTO_FREE struct gantry_layer_dir *dir = gt_xcalloc(1, sizeof *dir);
-	dir->size = sizeof *dir;
-	assert_ok(gt_layer_prepare(driver, GANTRY_LAYER_IMAGE, id, parent, NULL, &err), err);
-	assert_ok(gt_layer_dir(driver, id, dir, &err), err);
-	int fd = open(dir->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	assert_true(fd >= 0);
-	return fd;
-}
-
-void seal_layer(struct gt_driver *driver, const char *id)
-{
-	struct gt_error err = { 0 };
-	assert_ok(gt_layer_commit(driver, id, &err), err);
-}
-
 /* A sealed layer with one file, named as the layer. */
 void image_layer(struct gt_driver *driver, const char *id, const char *parent)
 {

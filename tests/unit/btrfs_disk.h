@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "driver_fixture.h"
+#include "layer_steps.h"
 
 /* Set-up and teardown of each test. */
 int btrfs_disk_make(void **state);
@@ -29,9 +29,6 @@ int count_subvolumes(void **state);
 /* As a privileged container may make one. */
 void make_subvolume(int dirfd, const char *name);
 
-/* A layer that is being made: its directory. */
-int begin_layer(struct gt_driver *driver, const char *id, const char *parent);
-void seal_layer(struct gt_driver *driver, const char *id);
 /* A sealed layer with one file, named as the layer. */
 void image_layer(struct gt_driver *driver, const char *id, const char *parent);
 void writable_layer(struct gt_driver *driver, const char *id, const char *parent);

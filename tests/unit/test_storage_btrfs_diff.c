@@ -14,29 +14,6 @@
 
 /* ---- what a layer changes ---- */
 
-/* Directories end with a slash; files hold their own names. */
-static void fill(int dirfd, const char *const *paths)
-{
-	for (; *paths; paths++) {
-		AUTO_FREE char *path = gt_xstrdup(*paths);
-		size_t len = strlen(path);
-		if (path[len - 1] != '/') {
-			put_file(dirfd, path, path);
-			continue;
-		}
-		path[len - 1] = '\0';
-		put_dir(dirfd, path, 0755);
-	}
-}
-
-#define PATHS(...) ((const char *const[]){ __VA_ARGS__, NULL })
-
-static void remove_all(int dirfd, const char *path)
-{
-	struct gt_error err = { 0 };
-	assert_ok(gt_remove_tree(dirfd, path, &err), err);
-}
-
 static void rename_to(int dirfd, const char *from, const char *to)
 {
 	assert_int_equal(renameat(dirfd, from, dirfd, to), 0);
@@ -93,14 +70,14 @@ static void delete_a_tree(int box)
 static void make_a_tree_anew(int box)
 {
 	remove_all(box, "usr");
-	fill(box, PATHS("usr/", "usr/bin", "usr/new", "usr/share/", "usr/share/other", "usr/was-file/", "usr/was-file/in"));
+	fill_layer(box, PATHS("usr/", "usr/bin", "usr/new", "usr/share/", "usr/share/other", "usr/was-file/", "usr/was-file/in"));
 }
 
 static void let_files_and_directories_change_places(int box)
 {
 	remove_all(box, "usr");
 	assert_int_equal(unlinkat(box, "etc/hosts", 0), 0);
-	fill(box, PATHS("usr", "etc/hosts/", "etc/hosts/in"));
+	fill_layer(box, PATHS("usr", "etc/hosts/", "etc/hosts/in"));
 }
 
 static void rename_files(int box)
@@ -137,23 +114,6 @@ static const struct {
 	{ replace_by_a_link, "C /etc\n" },
 };
 
-static int note_change(void *arg, int kind, const char *path)
-{
-	gt_buf_printf(arg, "%c %s\n", "CAD"[kind], path);
-	return 0;
-}
-
-static void assert_changes(struct gt_driver *driver, const char *id, const char *wanted)
-{
-	struct gt_error err = { 0 };
-	AUTO_BUF struct gt_buf found = { 0 };
-	gt_buf_str(&found, "");
-	int before = open_fds();
-	assert_ok(gt_layer_diff(driver, id, note_change, &found, &err), err);
-	assert_int_equal(open_fds(), before);
-	assert_string_equal(found.data ? found.data : "", wanted);
-}
-
 static void try_change(struct gt_driver *driver, size_t i)
 {
 	char id[32];
@@ -178,7 +138,7 @@ static void changes_are_told_as_the_overlay_driver_tells_them(void **state)
 		if (!drivers[d])
 			fail_msg("%s", err.message);
 		AUTO_CLOSE int base = begin_layer(drivers[d], "base", NULL);
-		fill(base, IMAGE);
+		fill_layer(base, IMAGE);
 		seal_layer(drivers[d], "base");
 		for (size_t i = 0; i < GT_COUNT(CHANGES); i++)
 			try_change(drivers[d], i);
@@ -189,7 +149,7 @@ static void a_renamed_directory_is_gone_and_new_with_all_in_it(void **state)
 {
 	struct gt_driver *driver = open_btrfs(state, "");
 	AUTO_CLOSE int base = begin_layer(driver, "base", NULL);
-	fill(base, PATHS("a/", "a/one/", "a/one/f", "a/two/", "a/two/g", "b/", "b/c/", "b/c/h"));
+	fill_layer(base, PATHS("a/", "a/one/", "a/one/f", "a/two/", "a/two/g", "b/", "b/c/", "b/c/h"));
 	seal_layer(driver, "base");
 	writable_layer(driver, "box", "base");
 	AUTO_CLOSE int box = mount_layer(driver, "box", false);
@@ -204,7 +164,7 @@ static void an_image_layer_tells_its_own_changes(void **state)
 {
 	struct gt_driver *driver = open_btrfs(state, "");
 	AUTO_CLOSE int base = begin_layer(driver, "base", NULL);
-	fill(base, PATHS("d/", "d/gone", "d/stays", "f"));
+	fill_layer(base, PATHS("d/", "d/gone", "d/stays", "f"));
 	seal_layer(driver, "base");
 	AUTO_CLOSE int top = begin_layer(driver, "top", "base");
 	assert_int_equal(unlinkat(top, "d/gone", 0), 0);

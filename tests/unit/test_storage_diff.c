@@ -1,5 +1,5 @@
 /* Exactly the changes: what a container did to its files, told against the layers below, in order. */
-#include "driver_fixture.h"
+#include "layer_steps.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -22,46 +22,14 @@ static struct gt_driver *open_overlay(void **state, const char *more)
 	return driver;
 }
 
-static int begin(struct gt_driver *driver, const char *id, const char *parent)
-{
-	struct gt_error err = { 0 };
-	AUTO_FREE struct gantry_layer_dir *dir = gt_xcalloc(1, sizeof *dir);
-	assert_ok(gt_layer_prepare(driver, GANTRY_LAYER_IMAGE, id, parent, NULL, &err), err);
-	assert_ok(gt_layer_dir(driver, id, dir, &err), err);
-	int fd = open(dir->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	assert_true(fd >= 0);
-	return fd;
-}
-
-static void seal(struct gt_driver *driver, const char *id)
-{
-	struct gt_error err = { 0 };
-	assert_ok(gt_layer_commit(driver, id, &err), err);
-}
-
-/* Directories end with a slash; files hold their own names. */
-static void fill(int dirfd, const char *const *paths)
-{
-	for (; *paths; paths++) {
-		AUTO_FREE char *path = gt_xstrdup(*paths);
-		size_t len = strlen(path);
-		if (path[len - 1] != '/') {
-			put_file(dirfd, path, path);
-			continue;
-		}
-		path[len - 1] = '\0';
-		put_dir(dirfd, path, 0755);
-	}
-}
-
 /* An image of one layer and a writable layer "box" on it, mounted. */
 static int box_on(struct gt_driver *driver, const char *const *paths)
 {
 	struct gt_error err = { 0 };
 	AUTO_FREE struct gantry_mount *mount = gt_xcalloc(1, sizeof *mount);
-	AUTO_CLOSE int base = begin(driver, "base", NULL);
-	fill(base, paths);
-	seal(driver, "base");
+	AUTO_CLOSE int base = begin_layer(driver, "base", NULL);
+	fill_layer(base, paths);
+	seal_layer(driver, "base");
 	assert_ok(gt_layer_prepare(driver, GANTRY_LAYER_WRITABLE, "box", "base", NULL, &err), err);
 	assert_ok(gt_layer_mount(driver, "box", false, mount, &err), err);
 	return perform(mount);
@@ -75,31 +43,6 @@ static int mount_again(struct gt_driver *driver, const char *parent)
 	assert_ok(gt_layer_mount(driver, "box", false, mount, &err), err);
 	return perform(mount);
 }
-
-static int note_change(void *arg, int kind, const char *path)
-{
-	gt_buf_printf(arg, "%c %s\n", "CAD"[kind], path);
-	return 0;
-}
-
-static void assert_changes(struct gt_driver *driver, const char *id, const char *wanted)
-{
-	struct gt_error err = { 0 };
-	AUTO_BUF struct gt_buf found = { 0 };
-	gt_buf_str(&found, "");
-	int before = open_fds();
-	assert_ok(gt_layer_diff(driver, id, note_change, &found, &err), err);
-	assert_int_equal(open_fds(), before);
-	assert_string_equal(found.data ? found.data : "", wanted);
-}
-
-static void remove_all(int dirfd, const char *path)
-{
-	struct gt_error err = { 0 };
-	assert_ok(gt_remove_tree(dirfd, path, &err), err);
-}
-
-#define PATHS(...) ((const char *const[]){ __VA_ARGS__, NULL })
 
 static void a_layer_that_changed_nothing_has_no_changes(void **state)
 {
@@ -165,7 +108,7 @@ static void a_directory_made_anew_is_compared_with_the_old_one(void **state)
 	AUTO_CLOSE int box = box_on(driver, PATHS("a/", "a/b/", "a/b/deep", "a/gone", "a/same", "a/sub/", "a/sub/one", "a/sub/two", "a/turned/",
 						  "a/turned/x", "a/was-file"));
 	remove_all(box, "a");
-	fill(box, PATHS("a/", "a/new", "a/same", "a/sub/", "a/sub/three", "a/sub/two", "a/turned", "a/was-file/", "a/was-file/in"));
+	fill_layer(box, PATHS("a/", "a/new", "a/same", "a/sub/", "a/sub/three", "a/sub/two", "a/turned", "a/was-file/", "a/was-file/in"));
 	assert_changes(driver, "box",
 		       "C /a\nD /a/b\nD /a/gone\nA /a/new\nC /a/same\nC /a/sub\nD /a/sub/one\nA /a/sub/three\nC /a/sub/two\nC /a/turned\n"
 		       "C /a/was-file\nA /a/was-file/in\n");
@@ -258,25 +201,25 @@ static void opaque(int dirfd, const char *path)
 static void deletions_between_the_layers_count(void **state)
 {
 	struct gt_driver *driver = open_overlay(state, "");
-	AUTO_CLOSE int base = begin(driver, "base", NULL);
-	fill(base, PATHS("d/", "d/hidden", "d/seen", "gone", "gone-dir/", "gone-dir/x", "o/", "o/hidden", "t/", "t/x"));
-	seal(driver, "base");
-	AUTO_CLOSE int middle = begin(driver, "middle", "base");
-	fill(middle, PATHS("d/", "d/added", "o/", "o/seen", "t"));
+	AUTO_CLOSE int base = begin_layer(driver, "base", NULL);
+	fill_layer(base, PATHS("d/", "d/hidden", "d/seen", "gone", "gone-dir/", "gone-dir/x", "o/", "o/hidden", "t/", "t/x"));
+	seal_layer(driver, "base");
+	AUTO_CLOSE int middle = begin_layer(driver, "middle", "base");
+	fill_layer(middle, PATHS("d/", "d/added", "o/", "o/seen", "t"));
 	whiteout(middle, "gone");
 	whiteout(middle, "gone-dir");
 	whiteout(middle, "d/hidden");
 	opaque(middle, "o");
-	seal(driver, "middle");
+	seal_layer(driver, "middle");
 	AUTO_CLOSE int box = mount_again(driver, "middle");
-	fill(box, PATHS("gone", "gone-dir/", "gone-dir/x", "d/hidden", "d/seen", "d/added", "o/hidden", "o/seen"));
+	fill_layer(box, PATHS("gone", "gone-dir/", "gone-dir/x", "d/hidden", "d/seen", "d/added", "o/hidden", "o/seen"));
 	assert_int_equal(unlinkat(box, "t", 0), 0);
-	fill(box, PATHS("t/", "t/x"));
+	fill_layer(box, PATHS("t/", "t/x"));
 	assert_changes(driver, "box",
 		       "C /d\nC /d/added\nA /d/hidden\nC /d/seen\nA /gone\nA /gone-dir\nA /gone-dir/x\nC /o\nA /o/hidden\nC /o/seen\nC /t\nA /t/x\n");
 	remove_all(box, "o");
 	remove_all(box, "d");
-	fill(box, PATHS("o/", "d/"));
+	fill_layer(box, PATHS("o/", "d/"));
 	/* what the middle layer hid cannot be deleted again */
 	assert_changes(driver, "box",
 		       "C /d\nD /d/added\nD /d/seen\nA /gone\nA /gone-dir\nA /gone-dir/x\nC /o\nD /o/seen\nC /t\nA /t/x\n");
@@ -289,10 +232,10 @@ static void deletions_between_the_layers_count(void **state)
 static void whiteouts_over_nothing_are_no_deletions(void **state)
 {
 	struct gt_driver *driver = open_overlay(state, "");
-	AUTO_CLOSE int base = begin(driver, "base", NULL);
-	fill(base, PATHS("f"));
-	seal(driver, "base");
-	AUTO_CLOSE int top = begin(driver, "top", "base");
+	AUTO_CLOSE int base = begin_layer(driver, "base", NULL);
+	fill_layer(base, PATHS("f"));
+	seal_layer(driver, "base");
+	AUTO_CLOSE int top = begin_layer(driver, "top", "base");
 	whiteout(top, "never-there");
 	assert_changes(driver, "top", "");
 }
@@ -312,7 +255,7 @@ static void a_visitor_can_stop(void **state)
 	struct gt_error err = { 0 };
 	int seen = 0;
 	AUTO_CLOSE int box = box_on(driver, PATHS("f"));
-	fill(box, PATHS("a/", "a/b/", "a/b/c/", "a/b/c/d", "e"));
+	fill_layer(box, PATHS("a/", "a/b/", "a/b/c/", "a/b/c/d", "e"));
 	assert_ok(gt_layer_diff(driver, "box", stop_at_third, &seen, &err), err);
 	assert_int_equal(seen, 3);
 }
@@ -331,7 +274,7 @@ static void trees_that_are_too_deep_are_refused_in_words(void **state)
 	struct gt_driver *driver = open_overlay(state, "");
 	struct gt_error err = { 0 };
 	AUTO_BUF struct gt_buf found = { 0 };
-	int fd = begin(driver, "deep", NULL);
+	int fd = begin_layer(driver, "deep", NULL);
 	for (int i = 0; i < 600; i++) {
 		assert_int_equal(mkdirat(fd, "d", 0755), 0);
 		int below = openat(fd, "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -342,7 +285,7 @@ static void trees_that_are_too_deep_are_refused_in_words(void **state)
 	assert_int_equal(gt_layer_diff(driver, "deep", note_change, &found, &err), -1);
 	assert_int_equal(err.kind, GT_UNSUPPORTED);
 	assert_non_null(strstr(err.message, "directories are nested deeper than 512 levels"));
-	fd = begin(driver, "long", NULL);
+	fd = begin_layer(driver, "long", NULL);
 	char name[201];
 	memset(name, 'n', 200);
 	name[200] = '\0';
