@@ -122,11 +122,18 @@ HANDLER(serve_image_load)
 static int import(struct request *request, int in_fd, struct gt_progress *progress, struct gt_error *err)
 {
 	const struct query *query = &request->query;
+	const char *source = query_text(query, "fromSrc");
 	struct gt_strings changes = { 0 };
 	char id[72];
+	bool remote = strcmp(source, "-") != 0;
+	AUTO_CLOSE int fetched = remote ? gt_engine_fetch_archive(request->api->engine, source, progress, err) : -1;
+	if (remote && fetched < 0)
+		return -1;
+	AUTO_FREE char *from = gt_xasprintf("Imported from %s", source);
+	const char *message = query_text(query, "message");
 	query_list(query, "changes", &changes);
-	int rc = gt_engine_image_import(request->api->engine, in_fd, query_text(query, "repo"), query_text(query, "tag"),
-					query_text(query, "message"), &changes, query_text(query, "platform"), progress, id, err);
+	int rc = gt_engine_image_import(request->api->engine, remote ? fetched : in_fd, query_text(query, "repo"), query_text(query, "tag"),
+					message && message[0] ? message : from, &changes, query_text(query, "platform"), progress, id, err);
 	gt_strings_free(&changes);
 	return rc;
 }
@@ -138,7 +145,5 @@ HANDLER(serve_image_create)
 		return serve_image_pull(request, err);
 	if (!source)
 		return gt_fail(err, GT_INVALID, "one of the query parameters fromImage and fromSrc must be given");
-	if (strcmp(source, "-") != 0)
-		return gt_fail(err, GT_UNSUPPORTED, "importing from a URL is not supported: send the archive as the request's body (fromSrc=-)");
 	return upload_begin(request, import, true, false, err);
 }

@@ -112,7 +112,7 @@ static int pull(void *arg, const char *reference, const char *platform, struct g
 
 static int fetch(void *arg, const char *url, int fd, int64_t *modified, struct gt_error *err)
 {
-	return gt_build_fetch(url, fd, MAX_FETCH, job_cancelled, arg, modified, err);
+	return gt_url_fetch(url, fd, MAX_FETCH, job_cancelled, arg, modified, err);
 }
 
 static int clone_git(void *arg, const struct gt_git_url *url, bool keep, const char *dir, char **files, char commit[65], struct gt_error *err)

@@ -100,24 +100,18 @@ static int clone_context(struct build_job *job, struct gt_error *err)
 static int fetch_context(struct build_job *job, struct gt_error *err)
 {
 	const char *url = job->request->remote;
-	int64_t modified;
 	if (gt_git_is_url(url))
 		return clone_context(job, err);
-	if (strncasecmp(url, "http://", 7) != 0 && strncasecmp(url, "https://", 8) != 0)
+	if (!gt_url_is_web(url))
 		return gt_fail(err, GT_UNSUPPORTED, "remote context %.200s: it is neither a git repository nor an http or https URL of an archive or a "
 						    "Dockerfile", url);
-	AUTO_CLOSE int fd = open(job->dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return gt_fail_errno(err, errno, "make a file for %.200s", url);
 	job_say(job, json_pack("{s:s+}", "stream", "Downloading build context from remote url: ", url));
 	job_say(job, json_pack("{s:s}", "stream", "\n"));
-	if (gt_build_fetch(url, fd, MAX_FETCH, job_cancelled, job, &modified, err) < 0)
+	AUTO_CLOSE int fd = gt_url_spool(job->dir, url, MAX_FETCH, job_cancelled, job, err);
+	if (fd < 0)
 		return -1;
-	if (is_archive(fd)) {
-		if (lseek(fd, 0, SEEK_SET) < 0)
-			return gt_fail_errno(err, errno, "read what was fetched");
+	if (is_archive(fd))
 		return unpack_context(job, fd, err);
-	}
 	AUTO_FREE char *path = gt_xasprintf("/proc/self/fd/%d", fd);
 	return gt_read_file(AT_FDCWD, path, DOCKERFILE_MAX, &job->dockerfile, err) < 0 ? gt_context(err, "%.200s", url) : 0;
 }

@@ -5,7 +5,7 @@
  * build_context.c   the context: unpacked, fetched or cloned; the Dockerfile and what is ignored
  * build_session.h   what the client brings along
  * build_run.c       containers of steps
- * build_fetch.c     URLs
+ * url_fetch.c       URLs
  */
 #pragma once
 

@@ -139,6 +139,8 @@ int gt_engine_image_pull(struct gt_engine *engine, const char *reference, const 
 int gt_engine_image_push(struct gt_engine *engine, const char *reference, const json_t *auth, struct gt_progress *progress,
 			 struct gt_error *err);
 int gt_engine_image_load(struct gt_engine *engine, int in_fd, const char *platform, struct gt_progress *progress, struct gt_error *err);
+/* GET of a root file system's tar into a file without a name; its descriptor, the caller's. */
+int gt_engine_fetch_archive(struct gt_engine *engine, const char *source, struct gt_progress *progress, struct gt_error *err);
 int gt_engine_image_import(struct gt_engine *engine, int in_fd, const char *repo, const char *tag, const char *message,
 			   const struct gt_strings *changes, const char *platform, struct gt_progress *progress, char id[72],
 			   struct gt_error *err);

@@ -5,6 +5,8 @@
 
 #include "engine/internal.h"
 
+#define MAX_ARCHIVE (1ll << 36)        /* one that is fetched */
+
 struct gt_images *gt_engine_images(struct gt_engine *engine)
 {
 	return engine->images;
@@ -180,6 +182,24 @@ int gt_engine_image_load(struct gt_engine *engine, int in_fd, const char *platfo
 		gt_image_free(&image);
 	}
 	return 0;
+}
+
+static bool is_cancelled(void *arg)
+{
+	return gt_progress_cancelled(arg);
+}
+
+/* A URL without a scheme is http's, as Docker has it. */
+int gt_engine_fetch_archive(struct gt_engine *engine, const char *source, struct gt_progress *progress, struct gt_error *err)
+{
+	const struct gt_config *config = atomic_load(&engine->config);
+	AUTO_FREE char *url = strstr(source, "://") ? gt_xstrdup(source) : gt_xasprintf("http://%s", source);
+	if (!gt_url_is_web(url))
+		return gt_fail(err, GT_INVALID, "import %.200s: only http and https URLs are fetched", source);
+	AUTO_FREE char *dir = gt_xasprintf("%s/builds/work", config->root);
+	if (progress && progress->emit)
+		progress->emit(progress->arg, json_pack("{s:s+}", "status", "Downloading from ", url));
+	return gt_url_spool(dir, url, MAX_ARCHIVE, is_cancelled, progress, err);
 }
 
 int gt_engine_image_import(struct gt_engine *engine, int in_fd, const char *repo, const char *tag, const char *message,

@@ -288,8 +288,10 @@ void gt_builds_close(struct gt_engine *engine);
 struct gt_build_run;
 int gt_build_execute(struct gt_engine *engine, const json_t *host_config, const struct gt_build_run *run, char container[65], int *exit_code,
 		     struct gt_error *err);
-/* build_fetch.c: GET url into fd, at most max bytes. */
-int gt_build_fetch(const char *url, int fd, int64_t max, bool (*stop)(void *arg), void *arg, int64_t *modified, struct gt_error *err);
+/* url_fetch.c: GET url into fd, at most max bytes; `stop` is asked now and then. The other: into a file without a name in directory dir, rewound, the caller's. */
+int gt_url_fetch(const char *url, int fd, int64_t max, bool (*stop)(void *arg), void *arg, int64_t *modified, struct gt_error *err);
+int gt_url_spool(const char *dir, const char *url, int64_t max, bool (*stop)(void *arg), void *arg, struct gt_error *err);
+bool gt_url_is_web(const char *url);    /* http or https */
 
 /* log_config.c: the file that the log is read from, "" for none, the caller's; whether it is in the local format; the shim's annotations of it. */
 char *gt_log_path(const struct gt_container *ctr);

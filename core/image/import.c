@@ -41,7 +41,7 @@ static int make_document(const struct gt_image_config *config, const char *messa
 {
 	char now[36];
 	gt_time_format(gt_now(), now);
-	const char *comment = message && message[0] ? message : "Imported from -";
+	const char *comment = message && message[0] ? message : "Imported";
 	*document = json_pack("{s:s, s:s, s:o, s:[{s:s, s:s}]}", "created", now, "comment", comment, "config",
 			      gt_json_encode(gt_image_config_fields, config), "history", "created", now, "comment", comment);
 	if (!*document)

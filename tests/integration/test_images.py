@@ -9,6 +9,7 @@ import tarfile
 
 import pytest
 
+from building import serve_files
 from fake_registry import Image, index_of
 from harness import IMAGE
 
@@ -171,6 +172,25 @@ def test_import_and_export(images, tmp_path):
     image = images.json("GET", "/images/test/imported:1/json")
     assert "A=b" in image["Config"]["Env"] and image["Comment"] == "why" and len(image["RootFS"]["Layers"]) == 1
     assert images.docker("import", "-c", "NONSENSE x", tarball, check=False).code == 1
+
+
+@pytest.mark.parametrize("client", ["docker", "gantry"])
+def test_import_from_a_url(images, tmp_path, client):
+    call = getattr(images, client)
+    (tmp_path / "root.tar").write_bytes(tar_of({"etc/from": b"afar"}))
+    with serve_files(images, tmp_path):
+        shown = call("import", "http://127.0.0.1:8123/root.tar", "test/far:1").out.split()
+        assert shown[-1] == images.json("GET", "/images/test/far:1/json")["Id"]
+        image = images.json("GET", "/images/test/far:1/json")
+        assert image["Comment"] == "Imported from http://127.0.0.1:8123/root.tar" and len(image["RootFS"]["Layers"]) == 1
+        refused = call("import", "http://127.0.0.1:8123/none.tar", "test/none:1", check=False)
+        assert refused.code == 1 and "fetch http://127.0.0.1:8123/none.tar: the server answered with status 404" in refused.err
+    for source, words in (("http://127.0.0.1:8123/root.tar", "fetch http://127.0.0.1:8123/root.tar: "), ("ftp://127.0.0.1/x", "only http and https URLs are fetched")):
+        answer = images.api("POST", f"/images/create?fromSrc={source}&repo=test/none")
+        assert words in answer.body.decode()
+    assert images.api("GET", "/images/test/none:1/json").status == 404
+    assert os.listdir(os.path.join(images.root, "builds", "work")) == []
+    images.docker("rmi", "test/far:1")
 
 
 def test_commit_keeps_changes_and_deletions(images):

@@ -1,7 +1,11 @@
 /*
- * build_fetch.c - files from URLs, for ADD and remote contexts: by libcurl, which is loaded at its first use.
+ * url_fetch.c - files from URLs, for ADD, remote contexts and imports: by libcurl, which is loaded at its first use.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <strings.h>
+#include <unistd.h>
 
 #include "engine/internal.h"
 #include "image/registry/curl.h"
@@ -58,7 +62,7 @@ static void set_options(const struct curl_calls *calls, CURL *curl, const char *
 	calls->curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0l);
 }
 
-int gt_build_fetch(const char *url, int fd, int64_t max, bool (*stop)(void *arg), void *arg, int64_t *modified, struct gt_error *err)
+int gt_url_fetch(const char *url, int fd, int64_t max, bool (*stop)(void *arg), void *arg, int64_t *modified, struct gt_error *err)
 {
 	struct transfer transfer = { .fd = fd, .room = max, .stop = stop, .arg = arg };
 	long status = 0, when = -1;
@@ -77,8 +81,26 @@ int gt_build_fetch(const char *url, int fd, int64_t max, bool (*stop)(void *arg)
 	if (transfer.too_large)
 		return gt_fail(err, GT_TOO_LARGE, "fetch %.200s: it is larger than %lld bytes", url, (long long)max);
 	if (code == CURLE_ABORTED_BY_CALLBACK)
-		return gt_fail(err, GT_CANCELLED, "fetch %.200s: the build was stopped", url);
+		return gt_fail(err, GT_CANCELLED, "fetch %.200s: it was stopped", url);
 	if (code == CURLE_HTTP_RETURNED_ERROR)
 		return gt_fail(err, GT_NOT_FOUND, "fetch %.200s: the server answered with status %ld", url, status);
 	return gt_fail(err, GT_UNAVAILABLE, "fetch %.200s: %s", url, calls->curl_easy_strerror(code));
+}
+
+bool gt_url_is_web(const char *url)
+{
+	return strncasecmp(url, "http://", 7) == 0 || strncasecmp(url, "https://", 8) == 0;
+}
+
+int gt_url_spool(const char *dir, const char *url, int64_t max, bool (*stop)(void *arg), void *arg, struct gt_error *err)
+{
+	int64_t modified;
+	AUTO_CLOSE int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return gt_fail_errno(err, errno, "make a file for %.200s", url);
+	if (gt_url_fetch(url, fd, max, stop, arg, &modified, err) < 0)
+		return -1;
+	if (lseek(fd, 0, SEEK_SET) < 0)
+		return gt_fail_errno(err, errno, "read what was fetched");
+	return take_fd(fd);
 }
