@@ -21,8 +21,8 @@ struct view {
 /* With the lock held. */
 static struct view view_of(const struct volume *volume)
 {
-	return (struct view){ .name = gt_xstrdup(volume->name), .driver = gt_xstrdup(volume->driver), .options = json_incref(volume->options),
-			      .labels = json_incref(volume->labels), .created = volume->created, .users = volume->users.count };
+	return (struct view){ .name = gt_xstrdup(volume->name), .driver = gt_xstrdup(volume->driver), .options = json_deep_copy(volume->options),
+			      .labels = json_deep_copy(volume->labels), .created = volume->created, .users = volume->users.count };
 }
 
 static void view_free(struct view *view)
