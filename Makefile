@@ -163,6 +163,7 @@ $(BUILD)/tests/test_overlay_records $(BUILD)/fuzz/overlay: $(OVERLAY_PURE) $(PLU
 $(BUILD)/obj/tests/unit/test_overlay_records.o $(BUILD)/obj/tests/fuzz/fuzz_overlay.o: CPPFLAGS += -Iplugins -I/usr/include/libnl3
 # Broken and foreign drivers for the loader's tests.
 TEST_PLUGINS := $(patsubst tests/data/plugins/%.c,$(BUILD)/tests/plugins/%.so,$(wildcard tests/data/plugins/*.c))
+$(filter $(BUILD)/tests/plugins/reload-%.so,$(TEST_PLUGINS)): tests/data/plugins/reload.c
 $(BUILD)/tests/plugins/%.so: tests/data/plugins/%.c
 	@mkdir -p $(@D)
 	@$(CC) $(PLUGIN_CPPFLAGS) $(ALL_CFLAGS) -fPIC -shared -o $@ $<

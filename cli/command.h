@@ -41,7 +41,7 @@ struct flag {
 };
 
 /* What a command's positional arguments name, for shell completion. */
-enum operand { OPERAND_NONE, OPERAND_CONTAINER, OPERAND_RUNNING, OPERAND_IMAGE, OPERAND_VOLUME, OPERAND_NETWORK };
+enum operand { OPERAND_NONE, OPERAND_CONTAINER, OPERAND_RUNNING, OPERAND_IMAGE, OPERAND_VOLUME, OPERAND_NETWORK, OPERAND_PLUGIN };
 
 #define ANY_NUMBER (-1)
 

@@ -41,7 +41,7 @@ const struct command commands[] = {
 	{ .path = "volume", .usage = "COMMAND", .summary = "Manage volumes" },
 	{ .path = "network", .usage = "COMMAND", .summary = "Manage networks" },
 	{ .path = "system", .usage = "COMMAND", .summary = "Manage the engine" },
-	{ .path = "plugin", .usage = "COMMAND", .summary = "Show plugins" },
+	{ .path = "plugin", .usage = "COMMAND", .summary = "Manage plugins" },
 	{ .path = "builder", .usage = "COMMAND", .summary = "Manage builds" },
 
 	{ .path = "container run", .aliases = "run", .usage = IMAGE_COMMAND,
@@ -231,12 +231,25 @@ const struct command commands[] = {
 		     "(/var/tmp), whose file system matters to storage drivers. KEY=VALUE are lines of its INI section. The report is TAP; the exit status is\n"
 		     "0 where every rule is kept, 1 where not, 2 where the plugin cannot be loaded.",
 	  .min = 1, .max = ANY_NUMBER, .run = command_plugin_check },
+	{ .path = "plugin disable", .usage = "PLUGIN [PLUGIN...]", .summary = "Disable one or more plugins",
+	  .details = "Their drivers are closed and cannot be used until gantry plugin enable, also after a restart of the daemon. A plugin that networks,\n"
+		     "volumes or images use is not disabled; what uses it is told.",
+	  .flags = flags_plugin_disable, .min = 1, .max = ANY_NUMBER, .operand = OPERAND_PLUGIN, .run = command_plugin_disable },
+	{ .path = "plugin enable", .usage = "PLUGIN [PLUGIN...]", .summary = "Enable one or more plugins",
+	  .details = "Brings back what gantry plugin disable took away. The plugin's file and its section of gantryd.ini are read as they are now; so a\n"
+		     "plugin that was refused at the daemon's start, or that is new in plugin_dir, can be taken into use too.",
+	  .flags = flags_plugin_enable, .min = 1, .max = ANY_NUMBER, .operand = OPERAND_PLUGIN, .run = command_plugin_enable },
 	{ .path = "plugin inspect", .usage = "[OPTIONS] PLUGIN [PLUGIN...]",
 	  .summary = "Display detailed information on one or more plugins", .flags = flags_one_inspect, .min = 1,
-	  .max = ANY_NUMBER, .run = command_plugin_inspect },
+	  .max = ANY_NUMBER, .operand = OPERAND_PLUGIN, .run = command_plugin_inspect },
 	{ .path = "plugin new", .usage = "KIND NAME", .summary = "Write the source of a driver to begin with, into directory NAME",
 	  .details = "KIND is network, volume or storage. What is written builds with make, and passes make check.", .min = 2, .max = 2,
 	  .run = command_plugin_new },
+	{ .path = "plugin reload", .usage = "[OPTIONS] PLUGIN [PLUGIN...]", .summary = "Take the new file or settings of one or more plugins into use",
+	  .details = "No container is stopped. The plugin's file and its section of gantryd.ini are read as they are now and checked; calls of its drivers wait\n"
+		     "while the drivers are closed, opened from the new file and told what there is. Where anything fails, the plugin goes on as it was, and the\n"
+		     "reason is told. Put a new file in place with install(1), or with mv(1) from beside the old one: the old one is in use until then.",
+	  .flags = flags_plugin_reload, .min = 1, .max = ANY_NUMBER, .operand = OPERAND_PLUGIN, .run = command_plugin_reload },
 
 	{ .path = "login", .usage = "[OPTIONS] [SERVER]", .summary = "Authenticate to a registry",
 	  .flags = flags_login, .max = 1, .run = command_login },

@@ -1,7 +1,7 @@
 /*
  * completion.c - completion scripts from the table of commands.
  *
- * Commands and flags are written into the script; names of containers, images, volumes and networks are asked of gantry
+ * Commands and flags are written into the script; names of containers, images, volumes, networks and plugins are asked of gantry
  * when they are wanted.
  */
 #include <stdio.h>
@@ -18,6 +18,7 @@ static const char *operand_query(enum operand operand)
 	case OPERAND_IMAGE: return "images --format '{{.Repository}}:{{.Tag}}'";
 	case OPERAND_VOLUME: return "volume ls -q";
 	case OPERAND_NETWORK: return "network ls --format '{{.Name}}'";
+	case OPERAND_PLUGIN: return "plugin ls --format '{{.Name}}'";
 	default: return "";
 	}
 }

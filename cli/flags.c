@@ -276,6 +276,15 @@ const struct flag flags_network_ls[] = { FILTER_FLAG, FORMAT_FLAG, NO_TRUNC, QUI
 const struct flag flags_network_rm[] = {
 	FLAG("force", 'f', BOOL, NULL, "Do not error if the network does not exist"), END_OF_FLAGS
 };
+const struct flag flags_plugin_enable[] = {
+	REFUSED("timeout", 0, INT, "0", "a driver is opened by a call, not over HTTP"), END_OF_FLAGS
+};
+const struct flag flags_plugin_disable[] = {
+	REFUSED("force", 'f', BOOL, NULL, "what networks, volumes or images use is not disabled: remove these first"), END_OF_FLAGS
+};
+const struct flag flags_plugin_reload[] = {
+	FLAG("timeout", 't', INT, "10", "Seconds that calls of the driver get to end, 0 to 600"), END_OF_FLAGS
+};
 const struct flag flags_df[] = { FORMAT_FLAG,
 					FLAG("verbose", 'v', BOOL, NULL, "Show detailed information on space usage"),
 					END_OF_FLAGS };

@@ -23,4 +23,4 @@ extern const struct flag flags_attach[], flags_commit[], flags_cp[], flags_outpu
 	flags_push[], flags_builder_prune[], flags_login[], flags_search[], flags_volume_create[], flags_volume_ls[],
 	flags_volume_prune[], flags_volume_rm[], flags_network_create[], flags_network_connect[],
 	flags_network_disconnect[], flags_network_ls[], flags_network_rm[], flags_df[], flags_events[],
-	flags_system_prune[], flags_doctor[];
+	flags_system_prune[], flags_doctor[], flags_plugin_enable[], flags_plugin_disable[], flags_plugin_reload[];

@@ -13,8 +13,11 @@ other_function command_pull, command_push, command_save, command_load, command_i
 other_function command_login, command_logout, command_search;
 other_function command_info, command_version, command_events, command_df, command_doctor, command_system_prune;
 other_function command_plugin_check;
+other_function command_plugin_disable;
+other_function command_plugin_enable;
 other_function command_plugin_ls;
 other_function command_plugin_new;
+other_function command_plugin_reload;
 other_function command_completion, command_man;
 
 /* system.c: prints object through --format ("json" or a template). */

@@ -1,5 +1,6 @@
 /*
- * plugin.c - plugin ls, and what authors of drivers need: plugin new (a driver that builds at once) and plugin check (the conformance kit).
+ * plugin.c - plugins of the daemon: ls, enable, disable, reload; and what authors of drivers need: plugin new (a driver that builds at once) and plugin check
+ * (the conformance kit).
  */
 #include <dirent.h>
 #include <errno.h>
@@ -61,6 +62,50 @@ int command_plugin_ls(struct cli *cli, struct args *args, struct gt_error *err)
 	url_filters(&path, arg_list(args, "filter"));
 	AUTO_JSON json_t *plugins = api_get(cli, path.data, err);
 	return plugins ? list_print(&list, arg_string(args, "format"), arg_bool(args, "quiet"), plugins, err) : -1;
+}
+
+/* ---- enable, disable, reload ---- */
+
+static int enable_one(struct cli *cli, const char *name, void *arg, struct gt_error *err)
+{
+	(void)arg;
+	AUTO_BUF struct gt_buf path = { 0 };
+	url_path(&path, "/plugins/", name, "/enable");
+	return api_call(cli, "POST", path.data, NULL, NULL, err);
+}
+
+static int disable_one(struct cli *cli, const char *name, void *arg, struct gt_error *err)
+{
+	(void)arg;
+	AUTO_BUF struct gt_buf path = { 0 };
+	url_path(&path, "/plugins/", name, "/disable");
+	return api_call(cli, "POST", path.data, NULL, NULL, err);
+}
+
+static int reload_one(struct cli *cli, const char *name, void *arg, struct gt_error *err)
+{
+	AUTO_BUF struct gt_buf path = { 0 };
+	url_path(&path, "/plugins/", name, "/reload");
+	gt_buf_printf(&path, "?timeout=%lld", (long long)arg_int(arg, "timeout"));
+	return api_call(cli, "POST", path.data, NULL, NULL, err);
+}
+
+int command_plugin_enable(struct cli *cli, struct args *args, struct gt_error *err)
+{
+	(void)err;
+	return cli_for_each(cli, args, true, enable_one, args);
+}
+
+int command_plugin_disable(struct cli *cli, struct args *args, struct gt_error *err)
+{
+	(void)err;
+	return cli_for_each(cli, args, true, disable_one, args);
+}
+
+int command_plugin_reload(struct cli *cli, struct args *args, struct gt_error *err)
+{
+	(void)err;
+	return cli_for_each(cli, args, true, reload_one, args);
 }
 
 /* ---- check ---- */

@@ -85,6 +85,10 @@ HANDLER(serve_doctor);
 
 /* plugins.c */
 HANDLER(serve_plugin_list);
+HANDLER(serve_plugin_inspect);
+HANDLER(serve_plugin_enable);
+HANDLER(serve_plugin_disable);
+HANDLER(serve_plugin_reload);
 HANDLER(serve_plugin_other);
 
 /* registry.c */

@@ -348,6 +348,8 @@ int gt_config_load(const char *path, bool must_exist, struct gt_config **out, st
 	struct gt_config *config = gt_xcalloc(1, sizeof *config);
 	for (size_t i = 0; i < GT_COUNT(KEYS); i++)
 		set_value(config, &KEYS[i], KEYS[i].fallback, NULL);
+	config->file = gt_xstrdup(path);
+	config->file_given = must_exist;
 
 	AUTO_BUF struct gt_buf complaints = { 0 };
 	if (path && (read_one(config, AT_FDCWD, path, path, must_exist, &complaints, err) < 0 ||
@@ -382,6 +384,7 @@ void gt_config_free(struct gt_config *config)
 		free(setting->file);
 	}
 	free(config->plugin_settings);
+	free(config->file);
 	free(config);
 }
 

@@ -20,6 +20,9 @@
 #include "base/log.h"
 
 struct gt_config {
+	char *file;                     /* it was read from, for reading it again; NULL: none */
+	bool file_given;                /* it has to be there */
+
 	/* [daemon] */
 	struct gt_strings listen;       /* "unix:///run/gantry/gantry.sock", "tcp://127.0.0.1:2376" */
 	char *socket_group;             /* group of the unix socket; used where it exists */

@@ -231,7 +231,7 @@ static const struct {
 	[GANTRY_STORAGE] = { STORAGE_OPS, GANTRY_ABI_1_0_SIZE_STORAGE_OPS, sizeof(struct gantry_storage_ops) },
 };
 
-static int read_ops(const struct plugin *plugin, struct gt_driver *driver, const void *ops, struct gt_error *err)
+static int read_ops(const struct plugin *plugin, struct driver *driver, const void *ops, struct gt_error *err)
 {
 	char what[96];
 	uint32_t size = *(const uint32_t *)ops;
@@ -253,7 +253,7 @@ static int read_ops(const struct plugin *plugin, struct gt_driver *driver, const
 static int read_driver(struct plugin *plugin, const struct gantry_driver *from, struct gt_error *err)
 {
 	struct gantry_driver entry;
-	struct gt_driver *driver = &plugin->drivers[plugin->driver_count];
+	struct driver *driver = &plugin->drivers[plugin->driver_count];
 	char what[96];
 	copy_sized(&entry, sizeof entry, from, from->size);
 	if (!name_ok(entry.name))
@@ -264,7 +264,7 @@ static int read_driver(struct plugin *plugin, const struct gantry_driver *from, 
 	snprintf(what, sizeof what, "driver %s: ops", entry.name);
 	if (!entry.ops)
 		return refuse(plugin, err, what, "NULL", "a table of operations");
-	for (const struct gt_driver *other = plugin->drivers; other < driver; other++) {
+	for (const struct driver *other = plugin->drivers; other < driver; other++) {
 		if ((int)other->kind == entry.kind && strcmp(other->name, entry.name) == 0)
 			return refuse_word(plugin, err, "name of a driver", entry.name, "each name once for a kind");
 	}

@@ -8,8 +8,8 @@
  *
  * State of drivers: <root>/{networks,volumes,storage}/<driver name>/ by kind, and <run>/plugins/<kind>-<driver name>/.
  *
- * Thread safe. A gt_driver lives as long as the gt_drivers it came from. An op that the driver lacks fails with
- * GT_UNSUPPORTED.
+ * Thread safe. A gt_driver lives as long as the gt_drivers it came from, while what it calls may be replaced (change.c): calls wait for that. An op that the
+ * driver lacks fails with GT_UNSUPPORTED, one of a driver that is not open any more with GT_UNAVAILABLE.
  */
 #pragma once
 
@@ -28,8 +28,8 @@ struct gt_driver;
 typedef void (*gt_driver_event)(void *arg, const char *driver, const char *object, const char *action, const char *detail);
 
 /* Fails where a setting of a plugin that is there is wrong ("FILE:LINE: [plugin.NAME] KEY: why", one per line); a plugin or driver that cannot be
- * used is a warning. */
-int gt_drivers_load(const struct gt_config *config, gt_driver_event event, void *event_arg, struct gt_drivers **drivers,
+ * used is a warning. off: names of plugins that a user has disabled; may be NULL. */
+int gt_drivers_load(const struct gt_config *config, const struct gt_strings *off, gt_driver_event event, void *event_arg, struct gt_drivers **drivers,
 		    struct gt_error *err);
 void gt_drivers_free(struct gt_drivers *drivers);
 /* Makes host->cancelled() true for every call: the daemon is going down. */
@@ -47,16 +47,36 @@ uint64_t gt_driver_capabilities(const struct gt_driver *driver);
 /* Names of one kind that are open, and those of families that could be, sorted: a JSON array. And all plugins, for `info` and `plugin ls`:
  * {"Plugins":[{"Name","Version","Description","Path","ABI","Drivers":[{"Kind","Name","Open","Capabilities":[],"Error"}],"Settings":{},
  *              "Process":{"State","Pid","Starts","LastEnd"}}],        Process: with isolate = process alone
- *  "Refused":[{"Path","Reason"}], "Disabled":[NAME]}. The caller's. */
+ *  "Refused":[{"Path","Reason"}],
+ *  "Absent":[{"Name","Off","Version","Description","Path"}]}          not loaded; Off: disabled by a user. The texts are those of the last one, or empty
+ * The caller's. */
 json_t *gt_driver_names(struct gt_drivers *drivers, enum gantry_kind kind);
 json_t *gt_drivers_describe(struct gt_drivers *drivers);
 /* Calls that are under way: [{"Kind","Driver","Op","Thread","Seconds"}]. Calls no driver; thread safe. The caller's. */
 json_t *gt_drivers_calls(struct gt_drivers *drivers);
 /* Plugins with a process of their own: [{"Plugin","State","Pid","Starts","LastEnd","CallsInProgress","Channels"}], or "LockHeldBy" where that cannot be read
  * within a moment. Pid 0: none is there. Thread safe. The caller's. */
-json_t *gt_drivers_processes(const struct gt_drivers *drivers);
-/* Appends calls, failures and times of every driver, in Prometheus' text format. Takes no lock and calls no driver; thread safe. */
+json_t *gt_drivers_processes(struct gt_drivers *drivers);
+/* Appends calls, failures and times of every driver, in Prometheus' text format. Takes no lock that anybody holds long and calls no driver; thread safe. */
 void gt_drivers_metrics(struct gt_drivers *drivers, struct gt_buf *out);
+
+/*
+ * Plugins while the daemon runs. config: read anew, of which [plugin.NAME] counts; borrowed. patience: ns, for calls that are under way. One change at a time:
+ * others wait. GT_NOT_FOUND: no such plugin. GT_CONFLICT: it is in that state already, or calls do not end.
+ */
+/* Its drivers and those of its families that were opened: [{"Kind","Name"}]; the caller's. */
+json_t *gt_plugin_drivers(struct gt_drivers *drivers, const char *name, struct gt_error *err);
+/* Takes the file as it is now, and its settings, into use. Where that fails, all is as before. *disturbed: the drivers were closed and opened, whatever
+ * came of it: networks' watch() has to be called again, and gt_plugin_tell_uses(). */
+int gt_plugin_reload(struct gt_drivers *drivers, const struct gt_config *config, const char *name, int64_t patience, bool *disturbed, struct gt_error *err);
+/* Tells volume drivers that count which mounts there are. They may wait for others: at most ten minutes each. Errors are logged. */
+void gt_plugin_tell_uses(struct gt_drivers *drivers, const char *name);
+/* Whether gt_driver_find() still gives out its drivers; at once. GT_CONFLICT: it is disabled already. */
+int gt_plugin_mark(struct gt_drivers *drivers, const char *name, bool off, struct gt_error *err);
+/* Closes and unloads one that is marked and that nothing uses. */
+int gt_plugin_disable(struct gt_drivers *drivers, const char *name, int64_t patience, struct gt_error *err);
+/* Loads one that is disabled, was refused, or is new in plugin_dir. Fails where none of its drivers can be opened. */
+int gt_plugin_enable(struct gt_drivers *drivers, const struct gt_config *config, const char *name, struct gt_error *err);
 
 /* Options as a JSON object of strings ({"type":"tmpfs"}; NULL: none). */
 
@@ -91,7 +111,7 @@ int gt_vol_list(struct gt_driver *driver, gantry_visit visit, void *arg, struct 
 int gt_vol_inspect(struct gt_driver *driver, const char *name, struct gantry_volume_info *info, struct gt_error *err);
 int gt_vol_usage(struct gt_driver *driver, const char *name, struct gantry_usage *usage, struct gt_error *err);
 /* ABI 1.2, for drivers that count their mounts; sizes need not be set. */
-bool gt_vol_counts(const struct gt_driver *driver);
+bool gt_vol_counts(struct gt_driver *driver);
 int gt_vol_reconcile(struct gt_driver *driver, const struct gantry_volume_use *uses, size_t count, struct gt_error *err);
 
 /* storage; parent may be NULL */

@@ -1,7 +1,7 @@
 /*
  * host.c - the host table: what a driver may call.
  *
- * The table stands first in struct gt_driver, so a driver's `host` finds the rest through host->engine. All functions are thread safe: they read what
+ * The table stands first in struct driver, so a driver's `host` finds the rest through host->engine. All functions are thread safe: they read what
  * was set while loading, and files.
  */
 #include <dirent.h>
@@ -22,7 +22,7 @@
 #define DOCUMENT_MAX 65536
 #define STATE_DIR ".state"
 
-static struct gt_driver *driver_of(const struct gantry_host *host)
+static struct driver *driver_of(const struct gantry_host *host)
 {
 	return host->engine;
 }
@@ -34,7 +34,7 @@ static int enum_to_level(int level)
 
 static void host_log(const struct gantry_host *host, int level, const char *message)
 {
-	const struct gt_driver *driver = driver_of(host);
+	const struct driver *driver = driver_of(host);
 	gt_log_kv((enum gt_level)enum_to_level(level), message, "kind", driver_kind_name((int)driver->kind), "driver", driver->name, NULL);
 }
 
@@ -55,7 +55,7 @@ static int host_cancelled(const struct gantry_host *host, const struct gantry_ca
 
 static void host_event(const struct gantry_host *host, const char *object, const char *action, const char *detail)
 {
-	const struct gt_driver *driver = driver_of(host);
+	const struct driver *driver = driver_of(host);
 	if (driver->all->event)
 		driver->all->event(driver->all->event_arg, driver->name, object, action, detail);
 }
@@ -80,7 +80,7 @@ static int check_document_name(const char *name, struct gantry_error *err)
 }
 
 /* The directory of documents; made by the first state_put(). Returns -1 with errno. */
-static int open_state(const struct gt_driver *driver, bool make)
+static int open_state(const struct driver *driver, bool make)
 {
 	AUTO_FREE char *path = gt_xasprintf("%s/" STATE_DIR, driver->state_dir);
 	if (make && mkdir(path, 0700) < 0 && errno != EEXIST)
@@ -90,7 +90,7 @@ static int open_state(const struct gt_driver *driver, bool make)
 
 static int host_state_put(const struct gantry_host *host, const char *name, const void *bytes, size_t len, struct gantry_error *err)
 {
-	const struct gt_driver *driver = driver_of(host);
+	const struct driver *driver = driver_of(host);
 	struct gt_error why = { 0 };
 	if (check_document_name(name, err) < 0)
 		return -1;
@@ -106,7 +106,7 @@ static int host_state_put(const struct gantry_host *host, const char *name, cons
 
 static int64_t host_state_get(const struct gantry_host *host, const char *name, void *bytes, size_t room, struct gantry_error *err)
 {
-	const struct gt_driver *driver = driver_of(host);
+	const struct driver *driver = driver_of(host);
 	AUTO_BUF struct gt_buf text = { 0 };
 	struct gt_error why = { 0 };
 	if (check_document_name(name, err) < 0)
@@ -125,7 +125,7 @@ static int64_t host_state_get(const struct gantry_host *host, const char *name, 
 
 static int host_state_remove(const struct gantry_host *host, const char *name, struct gantry_error *err)
 {
-	const struct gt_driver *driver = driver_of(host);
+	const struct driver *driver = driver_of(host);
 	if (check_document_name(name, err) < 0)
 		return -1;
 	AUTO_CLOSE int dir = open_state(driver, false);
@@ -149,7 +149,7 @@ static int host_in_netns(const struct gantry_host *host, int netns_fd, int (*fn)
 /* ---- set-up ---- */
 
 /* Temporary files of writes that a crash cut. No document's name begins with a dot. */
-static void sweep_state(const struct gt_driver *driver)
+static void sweep_state(const struct driver *driver)
 {
 	int fd = open_state(driver, false);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -165,12 +165,15 @@ static void sweep_state(const struct gt_driver *driver)
 	closedir(dir);
 }
 
-int host_prepare(struct gt_driver *driver, const struct gt_config *config, struct gt_error *err)
+int host_prepare(struct driver *driver, struct gt_error *err)
 {
 	static const char *const STATE[] = { [GANTRY_NETWORK] = "networks", [GANTRY_VOLUME] = "volumes", [GANTRY_STORAGE] = "storage" };
-	driver->state_dir = gt_xasprintf("%s/%s/%s", config->root, STATE[driver->kind], driver->name);
-	driver->run_dir = gt_xasprintf("%s/plugins/%s-%s", config->run, driver_kind_name((int)driver->kind), driver->name);
-	driver->durable = config->fsync;
+	const struct gt_drivers *all = driver->all;
+	free(driver->state_dir);
+	free(driver->run_dir);
+	driver->state_dir = gt_xasprintf("%s/%s/%s", all->root, STATE[driver->kind], driver->name);
+	driver->run_dir = gt_xasprintf("%s/plugins/%s-%s", all->run, driver_kind_name((int)driver->kind), driver->name);
+	driver->durable = all->fsync;
 	host_fill(driver);
 	if (gt_mkdirs(AT_FDCWD, driver->state_dir, 0700, err) < 0 || gt_mkdirs(AT_FDCWD, driver->run_dir, 0700, err) < 0)
 		return gt_context(err, "driver %s", driver->name);
@@ -178,7 +181,7 @@ int host_prepare(struct gt_driver *driver, const struct gt_config *config, struc
 	return 0;
 }
 
-void host_fill(struct gt_driver *driver)
+void host_fill(struct driver *driver)
 {
 	driver->host = (struct gantry_host){
 		.size = sizeof driver->host, .abi_major = GANTRY_ABI_MAJOR, .abi_minor = GANTRY_ABI_MINOR,

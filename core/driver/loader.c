@@ -20,57 +20,58 @@
 
 /* ---- one file ---- */
 
-static int check_free_names(const struct gt_drivers *drivers, const struct plugin *plugin, struct gt_error *err)
+int check_free_names(struct gt_drivers *drivers, const struct plugin *plugin, struct gt_error *err)
 {
-	for (size_t i = 0; i < drivers->plugin_count; i++) {
-		const struct plugin *other = drivers->plugins[i];
-		for (size_t a = 0; a < other->driver_count; a++) {
-			for (size_t b = 0; b < plugin->driver_count; b++) {
-				const struct gt_driver *theirs = &other->drivers[a], *ours = &plugin->drivers[b];
-				if (theirs->kind != ours->kind || strcmp(theirs->name, ours->name) != 0)
-					continue;
-				AUTO_FREE char *what = gt_xasprintf("%s driver %s", driver_kind_name((int)ours->kind), ours->name);
-				AUTO_FREE char *found = gt_xasprintf("a second one (the first is in %s)", other->path);
-				return refuse(plugin, err, what, found, "one");
-			}
+	int rc = 0;
+	pthread_rwlock_rdlock(&drivers->table);
+	for (size_t i = 0; i < drivers->slot_count && rc == 0; i++) {
+		const struct plugin *other = drivers->slots[i]->plugin;
+		if (!other || strcmp(other->name, plugin->name) == 0)
+			continue;
+		for (size_t a = 0; a < other->driver_count * plugin->driver_count && rc == 0; a++) {
+			const struct driver *theirs = &other->drivers[a / plugin->driver_count], *ours = &plugin->drivers[a % plugin->driver_count];
+			if (theirs->kind != ours->kind || strcmp(theirs->name, ours->name) != 0)
+				continue;
+			AUTO_FREE char *what = gt_xasprintf("%s driver %s", driver_kind_name((int)ours->kind), ours->name);
+			AUTO_FREE char *found = gt_xasprintf("a second one (the first is in %s)", other->path);
+			rc = refuse(plugin, err, what, found, "one");
 		}
 	}
-	return 0;
-}
-
-static void remember_refusal(struct gt_drivers *drivers, const char *path, const char *reason)
-{
-	drivers->refusals = gt_xrealloc(drivers->refusals, (drivers->refusal_count + 1) * sizeof *drivers->refusals);
-	drivers->refusals[drivers->refusal_count++] = (struct refusal){ gt_xstrdup(path), gt_xstrdup(reason) };
+	pthread_rwlock_unlock(&drivers->table);
+	return rc;
 }
 
 /* From the file itself, or from the process that loads it. */
-static int read_file(struct plugin *plugin, const struct gt_config *config, bool isolated, struct gt_error *err)
+static int read_file(struct plugin *plugin, const char *libexec_dir, const struct plugin *before, bool isolated, struct gt_error *err)
 {
 	if (object_open(plugin, err) < 0)
 		return -1;
 	if (isolated)
-		return remote_open(plugin, config, err);
-	return object_map(plugin, err) < 0 ? -1 : descriptor_read(plugin, err);
+		return remote_open(plugin, libexec_dir, err);
+	if (object_share(plugin, before, err) < 0)
+		return -1;
+	if (object_map(plugin, err) == 0)
+		return descriptor_read(plugin, err);
+	if (before && plugin->fd == before->fd)
+		plugin->fd = -1;
+	return -1;
 }
 
-static void load_file(struct gt_drivers *drivers, const struct gt_config *config, const char *name, const char *path, bool isolated)
+/* Its file is read; its settings are not. */
+static struct plugin *load_file(const struct gt_drivers *drivers, const char *name, const struct placing *placing, const struct plugin *before,
+				struct gt_error *err)
 {
-	struct gt_error err = { 0 };
 	struct plugin *plugin = gt_xcalloc(1, sizeof *plugin);
 	plugin->fd = -1;
-	plugin->path = gt_xstrdup(path);
+	plugin->path = gt_xstrdup(placing->file);
 	plugin->name = gt_xstrdup(name);
-	if (read_file(plugin, config, isolated, &err) < 0 || check_free_names(drivers, plugin, &err) < 0) {
-		remember_refusal(drivers, path, err.message);
-		plugin_free(plugin);
-		return;
-	}
-	drivers->plugins = gt_xrealloc(drivers->plugins, (drivers->plugin_count + 1) * sizeof(struct plugin *));
-	drivers->plugins[drivers->plugin_count++] = plugin;
+	if (read_file(plugin, drivers->libexec_dir, before, placing->isolated, err) == 0)
+		return plugin;
+	plugin_free(plugin);
+	return NULL;
 }
 
-/* ---- all of them ---- */
+/* ---- one section ---- */
 
 /* The loader's own key of a section; the last line counts. */
 static const struct gt_plugin_setting *own_setting(const struct gt_config *config, const char *plugin, const char *key)
@@ -82,6 +83,41 @@ static const struct gt_plugin_setting *own_setting(const struct gt_config *confi
 	}
 	return NULL;
 }
+
+void placing_read(const struct gt_drivers *drivers, const struct gt_config *config, const char *name, struct placing *placing, struct gt_buf *complaints)
+{
+	const struct gt_plugin_setting *enabled = own_setting(config, name, "enabled"), *path = own_setting(config, name, "path"),
+					       *isolate = own_setting(config, name, "isolate");
+	bool flag = true, elsewhere = path && *path->value;
+	*placing = (struct placing){ .isolated = isolate && strcmp(isolate->value, "process") == 0 };
+	if (isolate && !placing->isolated && strcmp(isolate->value, "none") != 0)
+		complain(complaints, isolate, "%s is neither none nor process", isolate->value);
+	if (enabled && !setting_flag(enabled->value, &flag))
+		complain(complaints, enabled, "%s is neither yes nor no", enabled->value);
+	placing->enabled = flag;
+	placing->off = flag ? NULL : enabled;
+	if (flag && elsewhere && *path->value != '/')
+		complain(complaints, path, "%s is not an absolute path", path->value);
+	else
+		placing->file = elsewhere ? gt_xstrdup(path->value) : gt_xasprintf("%s/%s.so", drivers->plugin_dir, name);
+}
+
+struct plugin *plugin_load(const struct gt_drivers *drivers, const struct gt_config *config, const char *name, const struct placing *placing,
+			   const struct plugin *before, struct gt_error *err)
+{
+	AUTO_BUF struct gt_buf complaints = { 0 };
+	struct plugin *plugin = load_file(drivers, name, placing, before, err);
+	if (!plugin)
+		return NULL;
+	settings_apply(plugin, config, &complaints);
+	if (!complaints.len)
+		return plugin;
+	gt_fail(err, GT_INVALID, "%s", complaints.data);
+	plugin_free(plugin);
+	return NULL;
+}
+
+/* ---- all of them ---- */
 
 static bool listed(const struct gt_strings *list, const char *text)
 {
@@ -125,7 +161,7 @@ static void find_names(struct gt_drivers *drivers, const struct gt_config *confi
 {
 	struct gt_error err = { 0 };
 	if (read_plugin_dir(config->plugin_dir, names, &err) < 0)
-		remember_refusal(drivers, config->plugin_dir, err.message);
+		refusal_note(drivers, config->plugin_dir, err.message);
 	for (size_t i = 0; i < config->plugin_setting_count; i++) {
 		const struct gt_plugin_setting *setting = &config->plugin_settings[i];
 		if (strcmp(setting->key, "path") == 0 && *setting->value && !listed(names, setting->plugin))
@@ -137,36 +173,46 @@ static void find_names(struct gt_drivers *drivers, const struct gt_config *confi
 
 static void load_name(struct gt_drivers *drivers, const struct gt_config *config, const char *name, struct gt_buf *complaints)
 {
-	const struct gt_plugin_setting *enabled = own_setting(config, name, "enabled"), *path = own_setting(config, name, "path"),
-				       *isolate = own_setting(config, name, "isolate");
-	bool flag = true, isolated = isolate && strcmp(isolate->value, "process") == 0;
-	if (isolate && !isolated && strcmp(isolate->value, "none") != 0)
-		complain(complaints, isolate, "%s is neither none nor process", isolate->value);
-	if (enabled && !setting_flag(enabled->value, &flag))
-		complain(complaints, enabled, "%s is neither yes nor no", enabled->value);
-	if (!flag) {
-		gt_strings_add(&drivers->disabled, name);
+	struct gt_error err = { 0 };
+	struct placing placing;
+	struct slot *slot = slot_get(drivers, name);
+	placing_read(drivers, config, name, &placing, complaints);
+	AUTO_FREE char *file = placing.file;
+	if (slot->off || !placing.enabled || !file)
+		return;
+	struct plugin *plugin = load_file(drivers, name, &placing, NULL, &err);
+	if (!plugin || check_free_names(drivers, plugin, &err) < 0) {
+		refusal_note(drivers, file, err.message);
+		plugin_free(plugin);
 		return;
 	}
-	if (path && *path->value && *path->value != '/') {
-		complain(complaints, path, "%s is not an absolute path", path->value);
-		return;
-	}
-	AUTO_FREE char *file = path && *path->value ? gt_xstrdup(path->value) : gt_xasprintf("%s/%s.so", config->plugin_dir, name);
-	size_t before = drivers->plugin_count;
-	load_file(drivers, config, name, file, isolated);
-	if (drivers->plugin_count > before)
-		settings_apply(drivers->plugins[before], config, complaints);
+	settings_apply(plugin, config, complaints);
+	slot_attach(slot, drivers, plugin);
 }
 
-static struct gt_drivers *load_all(const struct gt_config *config, struct gt_strings *names, struct gt_buf *complaints)
+static struct gt_drivers *load_all(const struct gt_config *config, const struct gt_strings *off, struct gt_strings *names, struct gt_buf *complaints)
 {
 	struct gt_drivers *drivers = gt_xcalloc(1, sizeof *drivers);
+	pthread_condattr_t attr;
+	pthread_mutex_init(&drivers->changing, NULL);
+	pthread_mutex_init(&drivers->opening, NULL);
 	pthread_mutex_init(&drivers->noting, NULL);
-	pthread_mutex_init(&drivers->members_lock, NULL);
+	pthread_rwlock_init(&drivers->table, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&drivers->moved, &attr);
+	pthread_condattr_destroy(&attr);
+	drivers->root = gt_xstrdup(config->root);
+	drivers->run = gt_xstrdup(config->run);
+	drivers->plugin_dir = gt_xstrdup(config->plugin_dir);
+	drivers->libexec_dir = gt_xstrdup(config->libexec_dir);
+	drivers->storage = gt_xstrdup(config->storage_driver);
+	drivers->fsync = config->fsync;
 	find_names(drivers, config, names);
-	for (size_t i = 0; i < names->count; i++)
+	for (size_t i = 0; i < names->count; i++) {
+		slot_get(drivers, names->items[i])->off = off && listed(off, names->items[i]);
 		load_name(drivers, config, names->items[i], complaints);
+	}
 	return drivers;
 }
 
@@ -177,10 +223,10 @@ static void each_idle_section(const struct gt_drivers *drivers, const struct gt_
 	struct gt_strings seen = { 0 };
 	for (size_t i = 0; i < config->plugin_setting_count; i++) {
 		const struct gt_plugin_setting *setting = &config->plugin_settings[i];
-		bool loaded = listed(&seen, setting->plugin) || listed(&drivers->disabled, setting->plugin);
-		for (size_t p = 0; !loaded && p < drivers->plugin_count; p++)
-			loaded = strcmp(drivers->plugins[p]->name, setting->plugin) == 0;
-		if (loaded)
+		const struct slot *slot = slot_find(drivers, setting->plugin);
+		const struct gt_plugin_setting *enabled = own_setting(config, setting->plugin, "enabled");
+		bool flag = true, off = slot && (slot->off || (enabled && setting_flag(enabled->value, &flag) && !flag));
+		if (listed(&seen, setting->plugin) || (slot && slot->plugin) || off)
 			continue;
 		gt_strings_add(&seen, setting->plugin);
 		fn(arg, setting, listed(names, setting->plugin) ? "its plugin was refused, so its keys cannot be checked" :
@@ -204,7 +250,7 @@ static void complain_idle(void *arg, const struct gt_plugin_setting *setting, co
 
 /* ---- opening ---- */
 
-static int call_open(struct gt_driver *driver, struct gantry_error *why)
+static int call_open(struct driver *driver, struct gantry_error *why)
 {
 	switch (driver->kind) {
 	case GANTRY_NETWORK:
@@ -216,7 +262,7 @@ static int call_open(struct gt_driver *driver, struct gantry_error *why)
 	}
 }
 
-void driver_close(struct gt_driver *driver)
+void driver_close(struct driver *driver)
 {
 	if (!driver->open)
 		return;
@@ -229,41 +275,48 @@ void driver_close(struct gt_driver *driver)
 		driver->ops.storage.close(driver->context);
 }
 
-int driver_open(struct gt_driver *driver, const struct gt_config *config, struct gt_error *err)
+int driver_open(struct driver *driver, struct gt_error *err)
 {
 	struct gantry_error why = { .size = sizeof why };
-	if (host_prepare(driver, config, err) < 0)
+	if (host_prepare(driver, err) < 0)
 		return -1;
 	if (call_open(driver, &why) < 0) {
-		driver_error(driver, "open", &why, err);
+		driver_error(driver->name, "open", &why, err);
 		return -1;
 	}
 	driver->open = true;
 	return 0;
 }
 
-static void open_driver(struct gt_driver *driver, const struct gt_config *config)
+/* A storage driver that is not the one in use wants another file system, as a rule: nobody misses it. */
+static bool is_idle(const struct driver *driver)
 {
-	struct gt_error err = { 0 };
-	if (driver_open(driver, config, &err) == 0)
-		return;
-	driver->failure = gt_xstrdup(err.message);
-	/* A storage driver that is not the one in use wants another file system, as a rule: nobody misses it. */
-	bool idle = driver->kind == GANTRY_STORAGE && strcmp(driver->name, config->storage_driver) != 0;
-	gt_log_kv(idle ? GT_DEBUG : GT_WARN, "a driver could not be opened", "kind", driver_kind_name((int)driver->kind), "driver", driver->name, "plugin",
-		  driver->plugin->path, "error", err.message, NULL);
+	return driver->kind == GANTRY_STORAGE && strcmp(driver->name, driver->all->storage) != 0;
 }
 
-int gt_drivers_load(const struct gt_config *config, gt_driver_event event, void *event_arg, struct gt_drivers **out, struct gt_error *err)
+int driver_open_first(struct gt_driver *driver, struct driver *now, struct gt_error *err)
+{
+	struct gt_error local = { 0 };
+	if (driver_open(now, &local) == 0) {
+		gate_set(driver, now, NULL);
+		return 0;
+	}
+	gate_set(driver, NULL, local.message);
+	gt_log_kv(is_idle(now) ? GT_DEBUG : GT_WARN, "a driver could not be opened", "kind", driver_kind_name((int)now->kind), "driver", now->name, "plugin",
+		  now->plugin->path, "error", local.message, NULL);
+	if (err)
+		*err = local;
+	return -1;
+}
+
+int gt_drivers_load(const struct gt_config *config, const struct gt_strings *off, gt_driver_event event, void *event_arg, struct gt_drivers **out,
+		    struct gt_error *err)
 {
 	AUTO_BUF struct gt_buf complaints = { 0 };
 	struct gt_strings names = { 0 };
-	struct gt_drivers *drivers = load_all(config, &names, &complaints);
+	struct gt_drivers *drivers = load_all(config, off, &names, &complaints);
 	drivers->event = event;
 	drivers->event_arg = event_arg;
-	drivers->root = gt_xstrdup(config->root);
-	drivers->run = gt_xstrdup(config->run);
-	drivers->fsync = config->fsync;
 	for (size_t i = 0; i < drivers->refusal_count; i++)
 		gt_warn("a plugin was refused", "path", drivers->refusals[i].path, "reason", drivers->refusals[i].reason);
 	each_idle_section(drivers, config, &names, warn_idle, NULL);
@@ -272,54 +325,78 @@ int gt_drivers_load(const struct gt_config *config, gt_driver_event event, void 
 		gt_drivers_free(drivers);
 		return gt_fail(err, GT_INVALID, "%s", complaints.data);
 	}
-	for (size_t i = 0; i < drivers->plugin_count; i++) {
-		for (size_t d = 0; d < drivers->plugins[i]->driver_count; d++) {
-			drivers->plugins[i]->drivers[d].all = drivers;
-			open_driver(&drivers->plugins[i]->drivers[d], config);
-		}
+	for (size_t i = 0; i < drivers->slot_count; i++) {
+		struct plugin *plugin = drivers->slots[i]->plugin;
+		for (size_t d = 0; plugin && d < plugin->driver_count; d++)
+			driver_open_first(slot_driver(drivers->slots[i], (int)plugin->drivers[d].kind, plugin->drivers[d].name), &plugin->drivers[d], NULL);
 	}
 	*out = drivers;
 	return 0;
+}
+
+/* What is open is closed, the last one first. Nobody calls any more. */
+static void close_all(struct gt_drivers *drivers)
+{
+	for (size_t i = drivers->member_count; i-- > 0;) {
+		if (drivers->members[i]->now)
+			member_driver_free(take(drivers->members[i]->now));
+	}
+	for (size_t i = drivers->slot_count; i-- > 0;) {
+		struct plugin *plugin = drivers->slots[i]->plugin;
+		for (size_t d = plugin ? plugin->driver_count : 0; d-- > 0;)
+			driver_close(&plugin->drivers[d]);
+	}
+	for (size_t i = drivers->slot_count; i-- > 0;)
+		plugin_free(take(drivers->slots[i]->plugin));
 }
 
 void gt_drivers_free(struct gt_drivers *drivers)
 {
 	if (!drivers)
 		return;
-	family_free(drivers);
-	for (size_t i = drivers->plugin_count; i-- > 0;) {
-		for (size_t d = drivers->plugins[i]->driver_count; d-- > 0;)
-			driver_close(&drivers->plugins[i]->drivers[d]);
-	}
-	for (size_t i = drivers->plugin_count; i-- > 0;)
-		plugin_free(drivers->plugins[i]);
+	close_all(drivers);
+	for (size_t i = 0; i < drivers->member_count; i++)
+		gt_driver_free(drivers->members[i]);
+	for (size_t i = 0; i < drivers->slot_count; i++)
+		slot_free(drivers->slots[i]);
 	for (size_t i = 0; i < drivers->refusal_count; i++) {
 		free(drivers->refusals[i].path);
 		free(drivers->refusals[i].reason);
 	}
-	free(drivers->plugins);
+	free(drivers->slots);
+	free(drivers->members);
 	free(drivers->refusals);
-	gt_strings_free(&drivers->disabled);
+	pthread_cond_destroy(&drivers->moved);
 	pthread_mutex_destroy(&drivers->noting);
+	pthread_mutex_destroy(&drivers->opening);
+	pthread_mutex_destroy(&drivers->changing);
+	pthread_rwlock_destroy(&drivers->table);
 	free(drivers->root);
 	free(drivers->run);
+	free(drivers->plugin_dir);
+	free(drivers->libexec_dir);
+	free(drivers->storage);
 	free(drivers);
 }
 
 void gt_drivers_cancel(struct gt_drivers *drivers)
 {
 	atomic_store(&drivers->cancelled, true);
-	for (size_t i = 0; i < drivers->plugin_count; i++) {
-		if (drivers->plugins[i]->remote)
-			remote_cancel(drivers->plugins[i]);
+	gates_wake(drivers);
+	pthread_rwlock_rdlock(&drivers->table);
+	for (size_t i = 0; i < drivers->slot_count; i++) {
+		struct plugin *plugin = drivers->slots[i]->plugin;
+		if (plugin && plugin->remote)
+			remote_cancel(plugin);
 	}
+	pthread_rwlock_unlock(&drivers->table);
 }
 
 json_t *gt_drivers_look(const struct gt_config *config, struct gt_error *err)
 {
 	AUTO_BUF struct gt_buf complaints = { 0 };
 	struct gt_strings names = { 0 };
-	struct gt_drivers *drivers = load_all(config, &names, &complaints);
+	struct gt_drivers *drivers = load_all(config, NULL, &names, &complaints);
 	each_idle_section(drivers, config, &names, complain_idle, &complaints);
 	json_t *seen = complaints.len ? gt_fail_null(err, GT_INVALID, "%s", complaints.data) : gt_drivers_describe(drivers);
 	gt_strings_free(&names);

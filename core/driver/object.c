@@ -41,28 +41,45 @@ int check_owner(const char *what, const char *path, const struct stat *st, struc
 	return 0;
 }
 
-static int open_trusted(const char *path, struct gt_error *err)
+static int open_trusted(const char *path, struct stat *st, struct gt_error *err)
 {
-	struct stat st;
 	AUTO_CLOSE int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0 && errno == ELOOP)
 		return gt_fail(err, GT_DENIED, "plugin %s: file type: found a symbolic link, wanted a regular file", path);
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0 || fstat(fd, st) < 0)
 		return gt_fail(err, GT_NOT_FOUND, "plugin %s: file: found none to read (%s), wanted a regular file", path, strerror(errno));
-	if (!S_ISREG(st.st_mode))
-		return gt_fail(err, GT_DENIED, "plugin %s: file type: found %s, wanted a regular file", path, type_name(st.st_mode));
-	if (check_owner("plugin", path, &st, err) < 0)
+	if (!S_ISREG(st->st_mode))
+		return gt_fail(err, GT_DENIED, "plugin %s: file type: found %s, wanted a regular file", path, type_name(st->st_mode));
+	if (check_owner("plugin", path, st, err) < 0)
 		return -1;
 	return take_fd(fd);
 }
 
 int object_open(struct plugin *plugin, struct gt_error *err)
 {
-	plugin->fd = open_trusted(plugin->path, err);
+	plugin->fd = open_trusted(plugin->path, &plugin->file, err);
 	return plugin->fd < 0 ? -1 : 0;
 }
 
 /* ---- mapping ---- */
+
+static bool same_content(const struct stat *a, const struct stat *b)
+{
+	return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* The dynamic linker knows a file by its inode, and gives again what it has mapped of it: what was written over it would never be seen whole. */
+int object_share(struct plugin *plugin, const struct plugin *before, struct gt_error *err)
+{
+	if (!before || !before->handle || before->file.st_dev != plugin->file.st_dev || before->file.st_ino != plugin->file.st_ino)
+		return 0;
+	if (!same_content(&before->file, &plugin->file))
+		return refuse(plugin, err, "file", "the one that is in use, written over",
+			      "a new one in its place (install(1), or mv(1) from beside it): the daemon has that file mapped, and may crash now");
+	close(plugin->fd);
+	plugin->fd = before->fd;
+	return 0;
+}
 
 int object_map(struct plugin *plugin, struct gt_error *err)
 {
@@ -101,7 +118,6 @@ void plugin_free(struct plugin *plugin)
 	if (plugin->remote)
 		remote_close(plugin);
 	for (size_t i = 0; plugin->drivers && i < plugin->driver_count; i++) {
-		free(plugin->drivers[i].failure);
 		free(plugin->drivers[i].state_dir);
 		free(plugin->drivers[i].run_dir);
 	}

@@ -60,9 +60,18 @@ static int open_store(struct gt_engine *engine, const struct gt_config *config, 
 	return gt_mkdirs(AT_FDCWD, bundles, 0711, err);
 }
 
+static int load_drivers(struct gt_engine *engine, const struct gt_config *config, struct gt_error *err)
+{
+	struct gt_strings off = { 0 };
+	int rc = gt_events_new(engine, err) < 0 || gt_plugins_open(engine, &off, err) < 0 ? -1 :
+		 gt_drivers_load(config, &off, driver_event, engine, &engine->drivers, err);
+	gt_strings_free(&off);
+	return rc;
+}
+
 static int open_parts(struct gt_engine *engine, const struct gt_config *config, struct gt_error *err)
 {
-	if (gt_events_new(engine, err) < 0 || gt_drivers_load(config, driver_event, engine, &engine->drivers, err) < 0)
+	if (load_drivers(engine, config, err) < 0)
 		return -1;
 	struct gt_driver *storage = gt_driver_find(engine->drivers, GANTRY_STORAGE, config->storage_driver, err);
 	if (!storage)

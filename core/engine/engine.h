@@ -185,5 +185,14 @@ json_t *gt_volume_inspect(struct gt_engine *engine, const char *name, struct gt_
 int gt_volume_remove(struct gt_engine *engine, const char *name, bool force, struct gt_error *err);
 json_t *gt_volumes_prune(struct gt_engine *engine, const json_t *filters, struct gt_error *err);
 
-/* ---- plugins ---- */
-json_t *gt_plugins_describe(struct gt_engine *engine);
+/* ---- plugins (plugins.c, plugin_change.c) ---- */
+/* Rows in the shape of Docker's plugin list; filters: enabled (or enable), capability. */
+json_t *gt_plugins_list(struct gt_engine *engine, const json_t *filters, struct gt_error *err);
+json_t *gt_plugins_inspect(struct gt_engine *engine, const char *name, struct gt_error *err);
+/* The first two last across restarts. GT_CONFLICT: it is so already, something uses it, or calls do not end. force: makes no difference but for the words of the
+ * refusal. */
+int gt_plugins_enable(struct gt_engine *engine, const char *name, struct gt_error *err);
+int gt_plugins_disable(struct gt_engine *engine, const char *name, bool force, struct gt_error *err);
+/* Takes the plugin's file and section as they are now into use; containers run on. What fails leaves the plugin as it was. timeout: seconds for calls that are
+ * under way. */
+int gt_plugins_reload(struct gt_engine *engine, const char *name, int64_t timeout, struct gt_error *err);

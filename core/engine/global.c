@@ -25,10 +25,14 @@ struct source {
 };
 
 struct gt_globals {
+	pthread_mutex_t lock;           /* of those who start and halt the thread; while it is halted, of all below */
 	pthread_t thread;
+	bool runs;
+	atomic_bool stop;
 	struct gt_engine *engine;
 	struct source sources[MAX_DRIVERS];
 	struct pollfd fds[MAX_DRIVERS + 1];     /* the sources', then the one that ends the thread */
+	int wake;                       /* that one */
 	size_t count;
 };
 
@@ -267,10 +271,10 @@ static void *run(void *arg)
 {
 	struct gt_globals *globals = arg;
 	eventfd_t count;
-	while (!globals->engine->closing) {
+	while (!atomic_load(&globals->stop)) {
 		if (poll(globals->fds, globals->count + 1, -1) < 0)
 			continue;
-		for (size_t i = 0; i < globals->count && !globals->engine->closing; i++) {
+		for (size_t i = 0; i < globals->count && !atomic_load(&globals->stop); i++) {
 			if (!globals->fds[i].revents)
 				continue;
 			if (eventfd_read(globals->fds[i].fd, &count) < 0 && errno != EAGAIN)
@@ -281,59 +285,94 @@ static void *run(void *arg)
 	return NULL;
 }
 
-/* ---- open, close ---- */
+/* ---- start and halt ---- */
 
-static void find_sources(struct gt_globals *globals)
+static void start(struct gt_globals *globals)
 {
-	AUTO_JSON json_t *names = gt_driver_names(globals->engine->drivers, GANTRY_NETWORK);
-	json_t *name;
-	size_t i;
-	json_array_foreach(names, i, name) {
-		struct gt_error err = { 0 };
-		struct gt_driver *driver = gt_driver_find(globals->engine->drivers, GANTRY_NETWORK, json_string_value(name), NULL);
-		int fd = -1;
-		if (!driver || !(gt_driver_capabilities(driver) & GANTRY_NET_GLOBAL) || globals->count == MAX_DRIVERS)
-			continue;
-		if (gt_net_watch(driver, &fd, &err) < 0) {
-			if (err.kind != GT_UNSUPPORTED)
-				gt_warn("nothing is heard of other hosts", "driver", json_string_value(name), "error", err.message);
-			continue;
-		}
-		globals->sources[globals->count].driver = driver;
-		globals->fds[globals->count++] = (struct pollfd){ .fd = fd, .events = POLLIN };
-	}
-}
-
-static void free_globals(struct gt_globals *globals)
-{
-	for (size_t i = 0; i <= globals->count; i++) {
-		int fd = globals->fds[i].fd;
-		close(fd < -1 ? -1 - fd : fd);
-	}
-	for (size_t i = 0; i < globals->count; i++)
-		gt_map_free(&globals->sources[i].refused);
-	free(globals);
-}
-
-void gt_globals_open(struct gt_engine *engine)
-{
-	struct gt_globals *globals = gt_xcalloc(1, sizeof *globals);
 	pthread_attr_t attr;
-	globals->engine = engine;
-	find_sources(globals);
-	globals->fds[globals->count] = (struct pollfd){ .fd = globals->count ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1, .events = POLLIN };
+	globals->fds[globals->count] = (struct pollfd){ .fd = globals->wake, .events = POLLIN };
+	atomic_store(&globals->stop, false);
 	pthread_attr_init(&attr);
 #ifndef GT_SANITIZED
 	pthread_attr_setstacksize(&attr, STACK);
 #endif
-	if (globals->count && pthread_create(&globals->thread, &attr, run, globals) == 0) {
-		engine->globals = globals;
-	} else {
-		if (globals->count)
-			gt_err("no thread can be made: nothing is heard of other hosts");
-		free_globals(globals);
-	}
+	globals->runs = globals->count && pthread_create(&globals->thread, &attr, run, globals) == 0;
+	if (globals->count && !globals->runs)
+		gt_err("no thread can be made: nothing is heard of other hosts");
 	pthread_attr_destroy(&attr);
+}
+
+static void halt(struct gt_globals *globals)
+{
+	eventfd_t count;
+	if (!globals->runs)
+		return;
+	atomic_store(&globals->stop, true);
+	eventfd_write(globals->wake, 1);
+	pthread_join(globals->thread, NULL);
+	eventfd_read(globals->wake, &count);
+	globals->runs = false;
+}
+
+/* ---- sources ---- */
+
+static void add_source(struct gt_globals *globals, const char *name)
+{
+	struct gt_error err = { 0 };
+	struct gt_driver *driver = gt_driver_find(globals->engine->drivers, GANTRY_NETWORK, name, NULL);
+	int fd = -1;
+	if (!driver || !(gt_driver_capabilities(driver) & GANTRY_NET_GLOBAL) || globals->count == MAX_DRIVERS)
+		return;
+	if (gt_net_watch(driver, &fd, &err) < 0) {
+		if (err.kind != GT_UNSUPPORTED)
+			gt_warn("nothing is heard of other hosts", "driver", name, "error", err.message);
+		return;
+	}
+	globals->sources[globals->count] = (struct source){ .driver = driver };
+	globals->fds[globals->count++] = (struct pollfd){ .fd = fd, .events = POLLIN };
+}
+
+static void drop_source(struct gt_globals *globals, size_t at)
+{
+	int fd = globals->fds[at].fd;
+	close(fd < -1 ? -1 - fd : fd);
+	gt_map_free(&globals->sources[at].refused);
+	globals->count--;
+	globals->sources[at] = globals->sources[globals->count];
+	globals->fds[at] = globals->fds[globals->count];
+}
+
+void gt_globals_renew(struct gt_engine *engine, const char *driver)
+{
+	struct gt_globals *globals = engine->globals;
+	LOCKED(&globals->lock);
+	halt(globals);
+	for (size_t i = globals->count; i-- > 0;) {
+		if (strcmp(gt_driver_name(globals->sources[i].driver), driver) == 0)
+			drop_source(globals, i);
+	}
+	size_t before = globals->count;
+	add_source(globals, driver);
+	/* Whatever has happened meanwhile. */
+	if (globals->count > before)
+		eventfd_write(globals->fds[before].fd, 1);
+	start(globals);
+}
+
+/* ---- open, close ---- */
+
+void gt_globals_open(struct gt_engine *engine)
+{
+	struct gt_globals *globals = engine->globals = gt_xcalloc(1, sizeof *globals);
+	AUTO_JSON json_t *names = gt_driver_names(engine->drivers, GANTRY_NETWORK);
+	json_t *name;
+	size_t i;
+	pthread_mutex_init(&globals->lock, NULL);
+	globals->engine = engine;
+	globals->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	json_array_foreach(names, i, name)
+		add_source(globals, json_string_value(name));
+	start(globals);
 }
 
 void gt_globals_close(struct gt_engine *engine)
@@ -341,8 +380,12 @@ void gt_globals_close(struct gt_engine *engine)
 	struct gt_globals *globals = engine->globals;
 	if (!globals)
 		return;
-	eventfd_write(globals->fds[globals->count].fd, 1);
-	pthread_join(globals->thread, NULL);
-	free_globals(globals);
+	halt(globals);
+	while (globals->count)
+		drop_source(globals, globals->count - 1);
+	if (globals->wake >= 0)
+		close(globals->wake);
+	pthread_mutex_destroy(&globals->lock);
+	free(globals);
 	engine->globals = NULL;
 }

@@ -56,6 +56,7 @@ struct gt_engine {
 	struct gt_collection *definitions;      /* containers/<id>.json: what was asked for; durable */
 	struct gt_collection *states;           /* states/<id>.json: what became of it; may be lost with the machine */
 	struct gt_drivers *drivers;
+	struct gt_collection *disabled;         /* plugins/<name>.json: plugins that a user has disabled */
 	struct gt_images *images;
 	struct gt_networks *networks;
 	struct gt_globals *globals;
@@ -337,6 +338,12 @@ void gt_networks_reconcile(struct gt_engine *engine);
 /* global.c: from then on what drivers hear of other hosts' networks and containers is taken up. Without drivers that hear anything, nothing is started. */
 void gt_globals_open(struct gt_engine *engine);
 void gt_globals_close(struct gt_engine *engine);
+/* The driver of that name was opened anew, or is there no more. */
+void gt_globals_renew(struct gt_engine *engine, const char *driver);
+/* network.c: a driver that was not there has come: networks of it that could not be used can be. */
+void gt_networks_take_up(struct gt_engine *engine, const char *driver);
+/* plugin_change.c: the names of plugins that a user has disabled are added to off. Before drivers are loaded. */
+int gt_plugins_open(struct gt_engine *engine, struct gt_strings *off, struct gt_error *err);
 /* create: checks HostConfig.NetworkMode and NetworkingConfig, fills ctr->endpoints; warnings (array) get what will have no effect. */
 int gt_endpoints_reserve(struct gt_container *ctr, json_t *warnings, struct gt_error *err);
 /* How the OCI network namespace is to be: "new", "host", or the path of another's ("/proc/PID/ns/net"; container:X must run). Caller frees. */

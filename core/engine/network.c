@@ -443,3 +443,62 @@ void gt_networks_reconcile(struct gt_engine *engine)
 	}
 	gt_containers_put(all);
 }
+
+/* ---- a driver that has come ---- */
+
+/* The next network of the driver's that has none. With the lock held. *used: one has containers, which nobody can tell the driver of now. */
+static struct network *next_without(struct gt_networks *networks, const char *driver_name, bool *used)
+{
+	struct gt_map_slot *slot;
+	struct network *found = NULL;
+	*used = false;
+	for (size_t i = 0; (slot = gt_map_next(&networks->by_id, &i)) != NULL;) {
+		struct network *network = slot->value;
+		if (network->config_only || strcmp(network->driver_name, driver_name) != 0)
+			continue;
+		*used |= network->users.count > 0;
+		if (!network->driver)
+			found = network;
+	}
+	return found;
+}
+
+static int take_up(struct gt_networks *networks, struct network *network, struct gt_driver *driver, struct gt_error *err)
+{
+	struct network told = *network;
+	told.driver = driver;
+	if (network_tell_driver(&told, true, err) < 0)
+		return -1;
+	LOCKED(&networks->lock);
+	network->driver = driver;
+	free(take(network->broken));
+	return 0;
+}
+
+void gt_networks_take_up(struct gt_engine *engine, const char *driver_name)
+{
+	struct gt_networks *networks = engine->networks;
+	struct gt_error err = { 0 };
+	struct gt_driver *driver = gt_driver_find(engine->drivers, GANTRY_NETWORK, driver_name, &err);
+	LOCKED(&networks->changing);
+	while (driver) {
+		bool used;
+		pthread_mutex_lock(&networks->lock);
+		struct network *network = next_without(networks, driver_name, &used);
+		pthread_mutex_unlock(&networks->lock);
+		if (used) {
+			gt_warn("containers have networks of a driver that was not there: these networks can be used after a restart of the daemon", "driver",
+				driver_name);
+			return;
+		}
+		if (!network)
+			break;
+		if (take_up(networks, network, driver, &err) < 0) {
+			gt_warn("a network cannot be used", "network", network->name, "error", err.message);
+			return;
+		}
+	}
+	if (driver && !(gt_driver_capabilities(driver) & (GANTRY_NET_HOST_NS | GANTRY_NET_NONE)) &&
+	    gt_net_reconcile(driver, NULL, 0, NULL, NULL, 0, &err) < 0 && err.kind != GT_UNSUPPORTED)
+		gt_err("a network driver could not put its things in order", "driver", driver_name, "error", err.message);
+}

@@ -113,7 +113,7 @@ static int configure(struct kit *kit, char *const settings[], struct gt_error *e
 
 static int load(struct kit *kit, struct gt_error *err)
 {
-	if (gt_drivers_load(kit->config, NULL, NULL, &kit->drivers, err) < 0)
+	if (gt_drivers_load(kit->config, NULL, NULL, NULL, &kit->drivers, err) < 0)
 		return -1;
 	kit->driver = kit->driver_name ? gt_driver_find(kit->drivers, kit->kind, kit->driver_name, err) : NULL;
 	return kit->driver_name && !kit->driver ? -1 : 0;

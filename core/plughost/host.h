@@ -23,7 +23,7 @@ struct host {
 	struct gt_drivers all;          /* of it, cancelled alone */
 	pthread_mutex_t control_lock;   /* writers of the control socket */
 	pthread_mutex_t members_lock;   /* of those below; a member is open from its open() to its close() */
-	struct gt_driver **members;     /* drivers of families, by number; NULL: not open */
+	struct driver **members;     /* drivers of families, by number; NULL: not open */
 	size_t member_count;
 };
 

@@ -37,7 +37,7 @@ static int refused(const struct gt_error *why)
 }
 
 /* Ops that are there, a bit for each. */
-static uint64_t ops_of(const struct gt_driver *driver)
+static uint64_t ops_of(const struct driver *driver)
 {
 	uint64_t ops = 0;
 	for (enum wire_opcode op = 0; op < WIRE_OP_COUNT; op++) {
@@ -58,7 +58,7 @@ static void hello(const struct plugin *plugin)
 	struct wire_plugin said = { .info = plugin->info, .ops = ops };
 	struct wire w;
 	for (size_t i = 0; i < plugin->driver_count; i++) {
-		const struct gt_driver *driver = &plugin->drivers[i];
+		const struct driver *driver = &plugin->drivers[i];
 		drivers[i] = (struct gantry_driver){ .kind = (int32_t)driver->kind, .name = driver->name, .capabilities = driver->capabilities };
 		ops[i] = ops_of(driver);
 	}

@@ -32,7 +32,7 @@ static void notify(const struct gantry_host *table, enum frame_kind kind, struct
 {
 	AUTO_BUF struct gt_buf body = { 0 };
 	struct wire w;
-	const struct gt_driver *driver = table->engine;
+	const struct driver *driver = table->engine;
 	struct host *host = (struct host *)((char *)driver->all - offsetof(struct host, all));
 	notice->driver = driver->index;
 	notice->member = driver->member;
@@ -135,7 +135,7 @@ static int note_peer(void *arg, const char *name, const char *address)
 #define MEMBERS_MAX 4096                /* more than the daemon has */
 
 /* The driver that a call is for. NULL: a member that is not open. */
-static struct gt_driver *driver_of(struct host *host, const struct wire_call *head)
+static struct driver *driver_of(struct host *host, const struct wire_call *head)
 {
 	if (!head->member)
 		return &host->plugin->drivers[head->driver];
@@ -144,11 +144,11 @@ static struct gt_driver *driver_of(struct host *host, const struct wire_call *he
 }
 
 /* Puts a driver, or NULL, in the place of that number. False where another one is there already. */
-static bool member_put(struct host *host, uint32_t number, struct gt_driver *driver)
+static bool member_put(struct host *host, uint32_t number, struct driver *driver)
 {
 	LOCKED(&host->members_lock);
 	if (number > host->member_count) {
-		host->members = gt_xrealloc(host->members, number * sizeof(struct gt_driver *));
+		host->members = gt_xrealloc(host->members, number * sizeof(struct driver *));
 		while (host->member_count < number)
 			host->members[host->member_count++] = NULL;
 	}
@@ -158,10 +158,10 @@ static bool member_put(struct host *host, uint32_t number, struct gt_driver *dri
 	return true;
 }
 
-static struct gt_driver *member_new(struct host *host, const struct wire_call *head, const char *name)
+static struct driver *member_new(struct host *host, const struct wire_call *head, const char *name)
 {
-	const struct gt_driver *family = &host->plugin->drivers[head->driver];
-	struct gt_driver *member = gt_xcalloc(1, sizeof *member);
+	const struct driver *family = &host->plugin->drivers[head->driver];
+	struct driver *member = gt_xcalloc(1, sizeof *member);
 	member->all = family->all;
 	member->plugin = family->plugin;
 	member->index = family->index;
@@ -173,7 +173,7 @@ static struct gt_driver *member_new(struct host *host, const struct wire_call *h
 	return member;
 }
 
-static void member_free(struct gt_driver *member)
+static void member_free(struct driver *member)
 {
 	free((char *)(uintptr_t)member->name);
 	free(member->state_dir);
@@ -183,7 +183,7 @@ static void member_free(struct gt_driver *member)
 
 /* ---- ops ---- */
 
-static int open_driver(struct gt_driver *driver, const struct wire_args *a, struct gantry_error *err)
+static int open_driver(struct driver *driver, const struct wire_args *a, struct gantry_error *err)
 {
 	struct plugin *plugin = driver->plugin;
 	free(driver->state_dir);
@@ -206,7 +206,7 @@ static int open_driver(struct gt_driver *driver, const struct wire_args *a, stru
 	}
 }
 
-static int close_driver(struct gt_driver *driver)
+static int close_driver(struct driver *driver)
 {
 	switch (driver->kind) {
 	case GANTRY_NETWORK: driver->ops.network.close(driver->context); break;
@@ -218,7 +218,7 @@ static int close_driver(struct gt_driver *driver)
 
 static int open_member(struct host *host, const struct wire_call *head, const struct wire_args *args, struct gantry_error *err)
 {
-	struct gt_driver *member = member_new(host, head, args->title);
+	struct driver *member = member_new(host, head, args->title);
 	if (open_driver(member, args, err) < 0) {
 		member_free(member);
 		return -1;
@@ -231,7 +231,7 @@ static int open_member(struct host *host, const struct wire_call *head, const st
 	return 0;
 }
 
-static int close_member(struct host *host, struct gt_driver *member)
+static int close_member(struct host *host, struct driver *member)
 {
 	member_put(host, member->member, NULL);
 	close_driver(member);
@@ -240,10 +240,10 @@ static int close_member(struct host *host, struct gt_driver *member)
 }
 
 /* A call to an op, whichever. */
-typedef int (*serve_op)(struct gt_driver *driver, const struct gantry_call *call, struct wire_args *a, struct listing *list, struct gantry_error *err);
+typedef int (*serve_op)(struct driver *driver, const struct gantry_call *call, struct wire_args *a, struct listing *list, struct gantry_error *err);
 
 #define SERVE(kind, table, op, ...) \
-	static int kind##_##op(struct gt_driver *driver, const struct gantry_call *call, struct wire_args *a, struct listing *list, struct gantry_error *err) \
+	static int kind##_##op(struct driver *driver, const struct gantry_call *call, struct wire_args *a, struct listing *list, struct gantry_error *err) \
 	{ \
 		(void)a; \
 		(void)list; \
@@ -301,7 +301,7 @@ static const serve_op OPS[WIRE_OP_COUNT] = {
 static int run_op(struct host *host, const struct wire_call *head, const struct gantry_call *call, struct wire_args *args, struct listing *list,
 		  struct gantry_error *err)
 {
-	struct gt_driver *driver = driver_of(host, head);
+	struct driver *driver = driver_of(host, head);
 	if (head->op == WIRE_OPEN && head->member)
 		return driver ? 0 : open_member(host, head, args, err);
 	if (head->op == WIRE_OPEN)

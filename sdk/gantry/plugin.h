@@ -24,6 +24,10 @@
  *   engine retries after a crash: doing what is done already is success; removing what is absent is success.
  * - Errors. An op returns 0, or -1 with `err` filled by gantry_fail(). A driver never logs and fails
  *   the same thing, never exits, never changes process-wide state (umask, cwd, signal handlers, locale, environment).
+ * - Reload. The engine may close() a driver and open() the one in its place, of a newer file or with other settings, while containers use what the first
+ *   has made. So close() takes nothing from them: networks, mounts and layers stay as they are. It leaves no thread, timer, exit handler or thread's
+ *   destructor behind, as the code is unmapped after it. The next one finds what it needs in state_dir, run_dir and the kernel, and is told the rest: networks by
+ *   network_create() with GANTRY_NETWORK_KNOWN, endpoints and ports by reconcile(), mounts by the volume driver's reconcile().
  * - Host symbols. A driver calls nothing of the engine but the host table.
  */
 #ifndef GANTRY_PLUGIN_H

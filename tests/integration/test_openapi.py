@@ -13,7 +13,7 @@ API = Api()
 ID = "0123456789ab" * 5 + "cdef"
 
 # What this engine does not offer: refused by name, with 501 or 503.
-REFUSED = re.compile(r"^/(swarm|nodes|services|tasks|secrets|configs|session|plugins/.+)\b")
+REFUSED = re.compile(r"^/((swarm|nodes|services|tasks|secrets|configs|session)\b|plugins/(privileges|pull|create|\{name\}(/(upgrade|push|set))?)$)")
 REFUSED_ALSO = {("PUT", "/volumes/{name}")}
 
 
@@ -67,7 +67,7 @@ READS = [("/containers/json?all=1&size=1", "/containers/json"), ("/containers/fu
          ("/images/json?shared-size=1", "/images/json"), (f"/images/{IMAGE}/json", "/images/{name}/json"),
          (f"/images/{IMAGE}/history", "/images/{name}/history"), ("/info", "/info"), ("/version", "/version"), ("/system/df", "/system/df"),
          ("/volumes", "/volumes"), ("/volumes/vol1", "/volumes/{name}"), ("/networks", "/networks"), ("/networks/net1", "/networks/{id}"),
-         ("/networks/bridge", "/networks/{id}"), ("/plugins", "/plugins")]
+         ("/networks/bridge", "/networks/{id}"), ("/plugins", "/plugins"), ("/plugins/vol-local/json", "/plugins/{name}/json")]
 
 
 @pytest.mark.parametrize("url, path", READS)

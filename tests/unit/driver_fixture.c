@@ -80,7 +80,7 @@ void configure_drivers(struct drivers_fixture *fixture, const char *more)
 
 int load_drivers(struct drivers_fixture *fixture, struct gt_error *err)
 {
-	return gt_drivers_load(fixture->config, NULL, NULL, &fixture->drivers, err);
+	return gt_drivers_load(fixture->config, NULL, NULL, NULL, &fixture->drivers, err);
 }
 
 void start_drivers(struct drivers_fixture *fixture, const char *more)

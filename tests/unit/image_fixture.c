@@ -298,7 +298,7 @@ static int try_open(struct fixture *fixture, struct gt_error *err)
 {
 	AUTO_FREE char *path = gt_xasprintf("%s/gantryd.ini", fixture->dir);
 	if (gt_config_load(path, true, &fixture->config, err) < 0 || gt_store_open(fixture->config->root, false, &fixture->store, err) < 0 ||
-	    gt_drivers_load(fixture->config, NULL, NULL, &fixture->drivers, err) < 0 ||
+	    gt_drivers_load(fixture->config, NULL, NULL, NULL, &fixture->drivers, err) < 0 ||
 	    !(fixture->storage = gt_driver_find(fixture->drivers, GANTRY_STORAGE, "overlay", err)))
 		return -1;
 	return gt_images_open(fixture->config, fixture->store, fixture->storage, &fixture->images, err);

@@ -210,7 +210,9 @@ static void a_plugin_can_be_switched_off_or_live_elsewhere(void **state)
 	assert_null(gt_driver_find(fixture->drivers, GANTRY_VOLUME, "plain", &err));
 	assert_non_null(gt_driver_find(fixture->drivers, GANTRY_VOLUME, "oldest", &err));
 	AUTO_JSON json_t *all = gt_drivers_describe(fixture->drivers);
-	assert_string_equal(json_string_value(json_array_get(json_object_get(all, "Disabled"), 0)), "plain");
+	json_t *plain = json_array_get(json_object_get(all, "Absent"), 0);
+	assert_string_equal(json_string_value(json_object_get(plain, "Name")), "plain");
+	assert_false(json_is_true(json_object_get(plain, "Off")));
 	json_t *oldest = json_array_get(json_object_get(all, "Plugins"), 0);
 	assert_string_equal(json_string_value(json_object_get(oldest, "Path")), elsewhere);
 	assert_string_equal(json_string_value(json_object_get(oldest, "ABI")), "1.0");

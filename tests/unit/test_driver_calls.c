@@ -239,7 +239,7 @@ static void events_are_passed_on(void **state)
 	AUTO_BUF struct gt_buf seen = { 0 };
 	plant_plugin(fixture, "tests/plugins/tester.so", "tester.so");
 	configure_drivers(fixture, "");
-	assert_ok(gt_drivers_load(fixture->config, note_event, &seen, &fixture->drivers, &err), err);
+	assert_ok(gt_drivers_load(fixture->config, NULL, note_event, &seen, &fixture->drivers, &err), err);
 	assert_ok(gt_vol_create(tester(state, GANTRY_VOLUME), "event", NULL, &err), err);
 	assert_string_equal(seen.data, "tester thing burst into flames");
 }

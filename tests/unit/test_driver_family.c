@@ -85,7 +85,7 @@ static void events_are_the_members(void **state)
 	struct heard heard = { .lock = PTHREAD_MUTEX_INITIALIZER };
 	plant_plugin(fixture, "tests/plugins/family.so", "family.so");
 	configure_drivers(fixture, "");
-	assert_ok(gt_drivers_load(fixture->config, hear, &heard, &fixture->drivers, &err), err);
+	assert_ok(gt_drivers_load(fixture->config, NULL, hear, &heard, &fixture->drivers, &err), err);
 	assert_ok(gt_vol_create(member(state, "beta"), "vol", NULL, &err), err);
 	LOCKED(&heard.lock);
 	assert_string_equal(heard.text, "beta vol create beta");

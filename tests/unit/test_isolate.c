@@ -209,7 +209,7 @@ static int create_within(struct gt_driver *driver, const char *name, int64_t tim
 {
 	struct gantry_call call = { .size = sizeof call, .deadline_ns = gt_monotonic() + time, .id = 1 };
 	struct gantry_options none = { .size = sizeof none };
-	return driver->ops.volume.create(driver->context, &call, name, &none, why);
+	return driver->now->ops.volume.create(driver->now->context, &call, name, &none, why);
 }
 
 static json_int_t starts_of(struct drivers_fixture *fixture)

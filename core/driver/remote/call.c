@@ -26,7 +26,7 @@
 enum outcome { ANSWERED, GONE, LATE, NONSENSE, TOO_LARGE, UNHEARD };
 
 struct attempt {
-	struct gt_driver *driver;
+	struct driver *driver;
 	const struct wire_op *op;
 	int sock;
 	int64_t deadline;               /* of the driver's */
@@ -39,7 +39,7 @@ struct attempt {
 
 /* ---- waiting ---- */
 
-static bool daemon_ends(const struct gt_driver *driver)
+static bool daemon_ends(const struct driver *driver)
 {
 	return driver->all && atomic_load(&driver->all->cancelled);
 }
@@ -142,26 +142,26 @@ static enum outcome read_answer(struct wire *w, struct attempt *attempt)
 }
 
 /* Whose words a notice is; NULL: nobody's. */
-static struct gt_driver *speaker(struct remote *remote, struct gt_driver *caller, const struct wire_notice *notice)
+static struct driver *speaker(struct remote *remote, struct driver *caller, const struct wire_notice *notice)
 {
 	struct plugin *plugin = remote->plugin;
-	struct gt_driver *driver = notice->driver < plugin->driver_count ? &plugin->drivers[notice->driver] : NULL;
+	struct driver *driver = notice->driver < plugin->driver_count ? &plugin->drivers[notice->driver] : NULL;
 	if (!driver || !notice->member)
 		return driver;
 	if (caller && caller->index == notice->driver && caller->member == notice->member)
 		return caller;
 	/* One that is not open yet, or no more, speaks for its family. */
-	struct gt_driver *member = remote_member_speaking(remote, notice->member);
+	struct driver *member = remote_member_speaking(remote, notice->member);
 	return member ? member : driver;
 }
 
-const char *remote_notice(struct remote *remote, struct gt_driver *caller, enum frame_kind kind, const struct gt_buf *body)
+const char *remote_notice(struct remote *remote, struct driver *caller, enum frame_kind kind, const struct gt_buf *body)
 {
 	struct wire w;
 	struct wire_notice notice = { 0 };
 	wire_read(&w, body, NULL, 0);
 	wire_notice(&w, kind, &notice);
-	const struct gt_driver *driver = wire_whole(&w) ? speaker(remote, caller, &notice) : NULL;
+	const struct driver *driver = wire_whole(&w) ? speaker(remote, caller, &notice) : NULL;
 	const struct gantry_host *host = driver ? &driver->host : NULL;
 	if (!host || !host->log || !host->event) {
 		wire_fault(&w, "it speaks of a driver that is not there");
@@ -379,7 +379,7 @@ static bool may_repeat(enum wire_opcode op, const struct listener *listener)
 }
 
 /* Until a process has heard the call, or there is none. *flies: it is in flight still. */
-static int try_call(struct gt_driver *driver, enum wire_opcode op, const struct gantry_call *call, struct wire_args *args, struct listener *listener,
+static int try_call(struct driver *driver, enum wire_opcode op, const struct gantry_call *call, struct wire_args *args, struct listener *listener,
 		    bool *flies, struct gantry_error *err)
 {
 	struct remote *remote = driver->plugin->remote;
@@ -420,7 +420,7 @@ static int try_call(struct gt_driver *driver, enum wire_opcode op, const struct 
 	return -1;
 }
 
-int remote_call(struct gt_driver *driver, enum wire_opcode op, const struct gantry_call *call, struct wire_args *args, struct listener *listener,
+int remote_call(struct driver *driver, enum wire_opcode op, const struct gantry_call *call, struct wire_args *args, struct listener *listener,
 		struct gantry_error *err)
 {
 	bool flies = false;
@@ -428,7 +428,7 @@ int remote_call(struct gt_driver *driver, enum wire_opcode op, const struct gant
 	if (op != WIRE_OPEN && op != WIRE_CLOSE && driver->member && remote_member_is_lost(driver->plugin->remote, driver->member) && proxy_reopen(driver, err) < 0)
 		return -1;
 	int rc = try_call(driver, op, call, args, listener, &flies, err);
-	replay_note(driver, op, args, rc == 0);
+	records_note(driver, op, args, rc == 0);
 	if (flies)
 		landed(driver->plugin->remote);
 	return rc;
@@ -446,7 +446,7 @@ static int conclude(enum outcome outcome, const struct attempt *attempt)
 	return -1;
 }
 
-int remote_call_early(struct gt_driver *driver, int control, enum wire_opcode op, struct wire_args *args, struct gantry_error *err)
+int remote_call_early(struct driver *driver, int control, enum wire_opcode op, struct wire_args *args, struct gantry_error *err)
 {
 	struct attempt attempt = { .driver = driver, .op = &WIRE_OPS[op], .deadline = op_time(op, NULL), .args = args, .err = err };
 	attempt.sock = channel_make(control);
@@ -459,7 +459,7 @@ int remote_call_early(struct gt_driver *driver, int control, enum wire_opcode op
 	return conclude(outcome, &attempt);
 }
 
-int remote_call_life(struct gt_driver *driver, uint64_t life, enum wire_opcode op, int64_t deadline, struct wire_args *args, struct gantry_error *err)
+int remote_call_life(struct driver *driver, uint64_t life, enum wire_opcode op, int64_t deadline, struct wire_args *args, struct gantry_error *err)
 {
 	struct remote *remote = driver->plugin->remote;
 	struct attempt attempt = { .driver = driver, .op = &WIRE_OPS[op], .deadline = deadline, .args = args, .err = err };

@@ -11,7 +11,7 @@
 #include "remote.h"
 
 struct member {
-	struct gt_driver self;          /* no ops, no context; names and directories are its own */
+	struct driver self;          /* no context; names and directories are its own */
 	bool opened;                    /* and is to be in every process */
 	bool lost;                      /* the process that runs has not been able to open it */
 };
@@ -32,10 +32,10 @@ static struct member *find(const struct remote *remote, uint32_t number)
 	return number > 0 && number <= remote->member_count ? remote->members[number - 1] : NULL;
 }
 
-void remote_member_add(struct remote *remote, struct gt_driver *driver)
+void remote_member_add(struct remote *remote, struct driver *driver)
 {
 	struct member *member = gt_xcalloc(1, sizeof *member);
-	struct gt_driver *self = &member->self;
+	struct driver *self = &member->self;
 	self->all = driver->all;
 	self->plugin = driver->plugin;
 	self->kind = driver->kind;
@@ -44,6 +44,8 @@ void remote_member_add(struct remote *remote, struct gt_driver *driver)
 	self->state_dir = gt_xstrdup(driver->state_dir);
 	self->run_dir = gt_xstrdup(driver->run_dir);
 	self->durable = driver->durable;
+	self->records = driver->records;
+	self->ops = driver->ops;
 	host_fill(self);
 	LOCKED(&remote->lock);
 	size_t at = 0;
@@ -57,7 +59,7 @@ void remote_member_add(struct remote *remote, struct gt_driver *driver)
 	driver->member = self->member = (uint32_t)(at + 1);
 }
 
-void remote_member_drop(struct remote *remote, struct gt_driver *driver)
+void remote_member_drop(struct remote *remote, struct driver *driver)
 {
 	struct member *member;
 	{
@@ -91,10 +93,10 @@ bool remote_member_is_lost(struct remote *remote, uint32_t number)
 	return member && member->lost;
 }
 
-struct gt_driver **remote_members_open(struct remote *remote)
+struct driver **remote_members_open(struct remote *remote)
 {
 	LOCKED(&remote->lock);
-	struct gt_driver **list = gt_xcalloc(remote->member_count + 1, sizeof(struct gt_driver *));
+	struct driver **list = gt_xcalloc(remote->member_count + 1, sizeof(struct driver *));
 	for (size_t i = 0, at = 0; i < remote->member_count; i++) {
 		if (remote->members[i] && remote->members[i]->opened)
 			list[at++] = &remote->members[i]->self;
@@ -102,7 +104,7 @@ struct gt_driver **remote_members_open(struct remote *remote)
 	return list;
 }
 
-struct gt_driver *remote_member_speaking(struct remote *remote, uint32_t number)
+struct driver *remote_member_speaking(struct remote *remote, uint32_t number)
 {
 	LOCKED(&remote->lock);
 	struct member *member = find(remote, number);

@@ -116,7 +116,7 @@ static int meet(struct remote *remote, struct gt_error *err)
 	return 0;
 }
 
-static int reopen(struct remote *remote, struct gt_driver *driver, struct gantry_error *why)
+static int reopen(struct remote *remote, struct driver *driver, struct gantry_error *why)
 {
 	struct wire_args args;
 	proxy_open_args(driver, &args);
@@ -128,7 +128,7 @@ static int reopen(struct remote *remote, struct gt_driver *driver, struct gantry
 /* A member may be of a server that is away and has left nothing behind: others shall not wait for it. */
 static void resume_members(struct remote *remote)
 {
-	AUTO_FREE struct gt_driver **members = remote_members_open(remote);
+	AUTO_FREE struct driver **members = remote_members_open(remote);
 	for (size_t i = 0; members[i]; i++) {
 		struct gantry_error why = { .size = sizeof why };
 		bool lost = reopen(remote, members[i], &why) < 0;
@@ -143,10 +143,10 @@ static void resume_members(struct remote *remote)
 static int resume(struct remote *remote, struct gt_error *err)
 {
 	for (size_t i = 0; remote->opened && i < remote->plugin->driver_count; i++) {
-		struct gt_driver *driver = &remote->plugin->drivers[i];
+		struct driver *driver = &remote->plugin->drivers[i];
 		struct gantry_error why = { .size = sizeof why };
 		if ((remote->opened >> i & 1) && reopen(remote, driver, &why) < 0) {
-			driver_error(driver, "open", &why, err);
+			driver_error(driver->name, "open", &why, err);
 			return -1;
 		}
 	}
@@ -158,21 +158,30 @@ static int resume(struct remote *remote, struct gt_error *err)
 static int retell(struct remote *remote, struct gt_error *err)
 {
 	for (size_t i = 0; remote->opened && i < remote->plugin->driver_count; i++) {
-		struct gt_driver *driver = &remote->plugin->drivers[i];
+		struct driver *driver = &remote->plugin->drivers[i];
 		struct gantry_error why = { .size = sizeof why };
 		if ((remote->opened >> i & 1) && replay(driver, &why) < 0) {
-			driver_error(driver, "reconcile", &why, err);
+			driver_error(driver->name, "reconcile", &why, err);
 			return -1;
 		}
 	}
 	return 0;
 }
 
+/* Counts what its network drivers have been told. */
+static uint64_t changes(const struct remote *remote)
+{
+	uint64_t sum = 0;
+	for (size_t i = 0; remote->opened && i < remote->plugin->driver_count; i++)
+		sum += atomic_load(&remote->plugin->drivers[i].records->changes);
+	return sum;
+}
+
 /* Lets calls in, unless something has changed since. */
 static bool let_in(struct remote *remote, uint64_t told)
 {
 	LOCKED(&remote->lock);
-	if (remote->changes != told)
+	if (changes(remote) != told)
 		return false;
 	remote->life++;
 	remote->phase = PHASE_RUNNING;
@@ -189,14 +198,12 @@ static int start(struct remote *remote, struct gt_error *err)
 	pthread_mutex_lock(&remote->lock);
 	while (remote->in_flight)
 		remote_wait(remote, gt_monotonic() + GT_SECOND);
-	told = remote->changes;
+	told = changes(remote);
 	pthread_mutex_unlock(&remote->lock);
 	while (retell(remote, err) == 0) {
 		if (let_in(remote, told))
 			return 0;
-		pthread_mutex_lock(&remote->lock);
-		told = remote->changes;
-		pthread_mutex_unlock(&remote->lock);
+		told = changes(remote);
 	}
 	return -1;
 }
@@ -351,12 +358,12 @@ static void *supervise(void *arg)
 
 /* ---- open, close ---- */
 
-static struct remote *make(struct plugin *plugin, const struct gt_config *config)
+static struct remote *make(struct plugin *plugin, const char *libexec_dir)
 {
 	struct remote *remote = gt_xcalloc(1, sizeof *remote);
 	pthread_condattr_t attr;
 	remote->plugin = plugin;
-	remote->program = gt_xasprintf("%s/gantry-plugin-host", config->libexec_dir);
+	remote->program = gt_xasprintf("%s/gantry-plugin-host", libexec_dir);
 	remote->control = remote->pidfd = -1;
 	remote->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pthread_mutex_init(&remote->lock, NULL);
@@ -401,9 +408,9 @@ static int take_descriptor(struct remote *remote, struct gt_error *err)
 	return descriptor_take(remote->plugin, &said.info, err);
 }
 
-int remote_open(struct plugin *plugin, const struct gt_config *config, struct gt_error *err)
+int remote_open(struct plugin *plugin, const char *libexec_dir, struct gt_error *err)
 {
-	struct remote *remote = make(plugin, config);
+	struct remote *remote = make(plugin, libexec_dir);
 	int rc = remote->wake < 0 ? errno : pthread_create(&remote->supervisor, NULL, supervise, remote);
 	if (rc) {
 		destroy(remote);

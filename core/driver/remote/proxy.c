@@ -1,5 +1,5 @@
 /*
- * proxy.c - tables of ops that carry their arguments to the plugin's process. The context of a driver is its struct gt_driver.
+ * proxy.c - tables of ops that carry their arguments to the plugin's process. The context of a driver is its struct driver.
  */
 #include <string.h>
 
@@ -11,7 +11,7 @@
 
 /* ---- open, close ---- */
 
-void proxy_open_args(struct gt_driver *driver, struct wire_args *args)
+void proxy_open_args(struct driver *driver, struct wire_args *args)
 {
 	const struct plugin *plugin = driver->plugin;
 	*args = (struct wire_args){ .title = driver->name, .name = driver->state_dir, .other = driver->run_dir, .number = driver->durable, .fd = -1,
@@ -23,7 +23,7 @@ void proxy_open_args(struct gt_driver *driver, struct wire_args *args)
 
 static int proxy_open(const struct gantry_host *host, const char *driver_name, void **context, struct gantry_error *err)
 {
-	struct gt_driver *driver = host->engine;
+	struct driver *driver = host->engine;
 	struct wire_args args;
 	(void)driver_name;
 	proxy_open_args(driver, &args);
@@ -37,7 +37,7 @@ static int proxy_open(const struct gantry_host *host, const char *driver_name, v
 	return rc;
 }
 
-int proxy_reopen(struct gt_driver *driver, struct gantry_error *err)
+int proxy_reopen(struct driver *driver, struct gantry_error *err)
 {
 	struct wire_args args;
 	proxy_open_args(driver, &args);
@@ -48,7 +48,7 @@ int proxy_reopen(struct gt_driver *driver, struct gantry_error *err)
 
 static void proxy_close(void *context)
 {
-	struct gt_driver *driver = context;
+	struct driver *driver = context;
 	struct gantry_error ignored = { .size = sizeof ignored };
 	struct wire_args args = { .fd = -1 };
 	remote_call(driver, WIRE_CLOSE, NULL, &args, NULL, &ignored);

@@ -52,12 +52,11 @@ struct remote {
 	int idle[CHANNELS_MAX];
 	size_t idle_count, channel_count;
 	unsigned in_flight;             /* calls that have a channel, until what they changed is noted */
-	struct record *records;         /* replay.c */
 	struct member **members;        /* members.c; by number, some NULL */
 	size_t member_count;
 	bool telling;                   /* there is a thread `teller` */
 	pthread_t teller;               /* the supervisor's alone, as is telling */
-	uint64_t changes;               /* of records */
+	uint64_t told_life;             /* set before it begins: of the process that it tells */
 	struct watch {
 		int relay, source;      /* what the engine watches, and what the process gave; 0: none */
 	} watches[DRIVERS_MAX];
@@ -71,7 +70,7 @@ struct remote {
 /* ---- process.c ---- */
 
 /* Starts the process for plugin->fd and fills plugin->info with what it says. On failure err is the whole sentence, as descriptor_read()'s. */
-int remote_open(struct plugin *plugin, const struct gt_config *config, struct gt_error *err);
+int remote_open(struct plugin *plugin, const char *libexec_dir, struct gt_error *err);
 /* Ends the process, with patience; the drivers are closed. */
 void remote_close(struct plugin *plugin);
 void remote_cancel(struct plugin *plugin);
@@ -101,44 +100,42 @@ struct listener {
 };
 
 /* One op of an open driver, with all that may go wrong. Returns 0, or -1 with err. call: NULL for close. */
-int remote_call(struct gt_driver *driver, enum wire_opcode op, const struct gantry_call *call, struct wire_args *args, struct listener *listener,
+int remote_call(struct driver *driver, enum wire_opcode op, const struct gantry_call *call, struct wire_args *args, struct listener *listener,
 		struct gantry_error *err);
 /* The same while the process is not yet open to others; control: its socket. Fails where the process does not answer as it should. */
-int remote_call_early(struct gt_driver *driver, int control, enum wire_opcode op, struct wire_args *args, struct gantry_error *err);
+int remote_call_early(struct driver *driver, int control, enum wire_opcode op, struct wire_args *args, struct gantry_error *err);
 /* The same over a channel of its own, to the process of that life and no other; a deadline on CLOCK_MONOTONIC. */
-int remote_call_life(struct gt_driver *driver, uint64_t life, enum wire_opcode op, int64_t deadline, struct wire_args *args, struct gantry_error *err);
+int remote_call_life(struct driver *driver, uint64_t life, enum wire_opcode op, int64_t deadline, struct wire_args *args, struct gantry_error *err);
 /* Closes the channels of a process that is gone; the lock is held. */
 void channels_drop(struct remote *remote);
 /* A LOG or EVENT frame. caller: whose call it came with, or NULL. Returns NULL, or what is wrong with it. */
-const char *remote_notice(struct remote *remote, struct gt_driver *caller, enum frame_kind kind, const struct gt_buf *body);
+const char *remote_notice(struct remote *remote, struct driver *caller, enum frame_kind kind, const struct gt_buf *body);
 
 /* ---- members.c ---- */
 
 /* Gives a member its number. */
-void remote_member_add(struct remote *remote, struct gt_driver *driver);
+void remote_member_add(struct remote *remote, struct driver *driver);
 /* Takes it back: it could not be opened, or is closed. */
-void remote_member_drop(struct remote *remote, struct gt_driver *driver);
+void remote_member_drop(struct remote *remote, struct driver *driver);
 /* lost: but not in the process that runs. The lock is held. */
 void remote_member_is_open(struct remote *remote, uint32_t number, bool lost);
 bool remote_member_is_lost(struct remote *remote, uint32_t number);
 /* Copies of those that are open, which live as long as the plugin; the array ends with NULL and is the caller's. */
-struct gt_driver **remote_members_open(struct remote *remote);
+struct driver **remote_members_open(struct remote *remote);
 /* The copy of one that is open, or NULL. */
-struct gt_driver *remote_member_speaking(struct remote *remote, uint32_t number);
+struct driver *remote_member_speaking(struct remote *remote, uint32_t number);
 void remote_members_free(struct remote *remote);
 
 /* ---- replay.c ---- */
 
-/* After each call, of whatever outcome. */
-void replay_note(struct gt_driver *driver, enum wire_opcode op, const struct wire_args *args, bool success);
 /* Tells a network driver that has just been opened again what it is to know. No call is in progress. */
-int replay(struct gt_driver *driver, struct gantry_error *err);
+int replay(struct driver *driver, struct gantry_error *err);
 /* Tells the volume drivers of a process which mounts there should be, in a thread of its own: other calls go on meanwhile. */
 void replay_uses_begin(struct remote *remote);
 /* Waits for that thread; the process is gone. */
 void replay_uses_end(struct remote *remote);
 /* Takes the process' eventfd over and returns one for the engine, or -1. */
-int replay_watch(struct gt_driver *driver, int source, struct gantry_error *err);
+int replay_watch(struct driver *driver, int source, struct gantry_error *err);
 /* Passes news on. */
 void replay_news(struct remote *remote);
 void replay_free(struct remote *remote);
@@ -151,6 +148,6 @@ void proxy_table(int kind, uint64_t ops, void *table);
 /* The bit of an op in struct wire_plugin's ops: its number in its kind. */
 uint64_t proxy_bit(enum wire_opcode op);
 /* Opens a member again that the process that runs could not open at its start. */
-int proxy_reopen(struct gt_driver *driver, struct gantry_error *err);
+int proxy_reopen(struct driver *driver, struct gantry_error *err);
 /* What open() is called with. Fills values of args->names, which are borrowed from the plugin and must be freed as an array. */
-void proxy_open_args(struct gt_driver *driver, struct wire_args *args);
+void proxy_open_args(struct driver *driver, struct wire_args *args);

@@ -1,0 +1,3 @@
+/* The next version. */
+#define VERSION "2"
+#include "reload.c"
