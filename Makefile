@@ -149,7 +149,13 @@ $(BUILD)/share/template/%: sdk/template/%
 	@mkdir -p $(@D)
 	@cp $< $@
 
-all: $(PROGRAMS) $(PLUGIN_FILES) $(BUILD)/share/busybox.tar $(TEMPLATES:sdk/%=$(BUILD)/share/%)
+# ---- gantry-driver-KIND(7), of the header's comments ----
+DRIVER_PAGES := $(patsubst %,$(BUILD)/man/gantry-driver-%.7,network volume storage)
+$(BUILD)/man/gantry-driver-%.7: sdk/gantry/plugin.h scripts/driver-man.awk
+	@mkdir -p $(@D)
+	@LC_ALL=C awk -v kind=$* -v version=$(VERSION) -f scripts/driver-man.awk $< >$@.new && mv $@.new $@
+
+all: $(PROGRAMS) $(PLUGIN_FILES) $(BUILD)/share/busybox.tar $(TEMPLATES:sdk/%=$(BUILD)/share/%) $(DRIVER_PAGES)
 
 # ---- tests ----
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
@@ -223,9 +229,10 @@ install: all
 	install -m 644 sdk/gantry/*.h $(DESTDIR)$(PREFIX)/include/gantry/
 	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' sdk/gantry-sdk.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/gantry-sdk.pc
 	sed 's|@BINDIR@|$(PREFIX)/bin|g' scripts/gantryd.service.in >$(DESTDIR)$(UNITDIR)/gantryd.service
-	install -d $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/man/man1 $(COMPLETIONS:%=$(DESTDIR)$(PREFIX)/share/%)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/man/,man1 man7 man8) $(COMPLETIONS:%=$(DESTDIR)$(PREFIX)/share/%)
 	$(BUILD)/bin/gantry __man $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 doc/gantryd.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	install -m 644 $(DRIVER_PAGES) $(DESTDIR)$(PREFIX)/share/man/man7/
 	$(BUILD)/bin/gantry completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/gantry
 	$(BUILD)/bin/gantry completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_gantry
 	$(BUILD)/bin/gantry completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/gantry.fish
@@ -237,7 +244,7 @@ uninstall:
 		$(DESTDIR)$(PREFIX)/lib/pkgconfig/gantry-sdk.pc
 	rm -rf $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(SHARE) $(DESTDIR)$(PREFIX)/include/gantry
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/gantry.1 $(DESTDIR)$(PREFIX)/share/man/man1/gantry-*.1 \
-		$(DESTDIR)$(PREFIX)/share/man/man8/gantryd.8 $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gantry \
+		$(DESTDIR)$(PREFIX)/share/man/man8/gantryd.8 $(DRIVER_PAGES:$(BUILD)/man/%=$(DESTDIR)$(PREFIX)/share/man/man7/%) $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gantry \
 		$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_gantry $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/gantry.fish
 
 clean:

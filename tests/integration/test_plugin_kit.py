@@ -209,3 +209,16 @@ def test_what_cannot_be_loaded_is_told(tmp_path):
     shutil.copy(os.path.join(BUILD, "plugins", "vol-local.so"), tmp_path / "vol-local.so")
     code, report = check_plugin(tmp_path / "vol-local.so", "no-such-key = 1")
     assert code == 2 and "no-such-key" in report
+
+
+def test_each_kind_has_its_page():
+    with open(os.path.join(TOP, "sdk", "gantry", "plugin.h")) as f:
+        header = f.read()
+    for kind in ("network", "volume", "storage"):
+        page = os.path.join(BUILD, "man", f"gantry-driver-{kind}.7")
+        shown = subprocess.run(["man", "--warnings", "-l", page], capture_output=True, text=True, env={**os.environ, "MANWIDTH": "200", "LC_ALL": "C.UTF-8"}, check=True)
+        assert not shown.stderr, shown.stderr
+        table = re.search(rf"^struct gantry_{kind}_ops {{(.*?)^}};", header, re.S | re.M).group(1)
+        ops = re.findall(r"\(\*(\w+)\)", table)
+        assert len(ops) > 8 and all(re.search(rf"^ +{op}$", shown.stdout, re.M) for op in ops), ops
+        assert "Idempotence" in shown.stdout and "state_put" in shown.stdout and "GANTRY_E_CONFLICT" in shown.stdout and "Reload" in shown.stdout
