@@ -258,15 +258,22 @@ int gt_json_decode(const json_t *object, const struct gt_json_field *fields, voi
 {
 	if (!json_is_object(object))
 		return gt_fail(err, GT_INVALID, "a JSON object is wanted");
+	/* Where each member is a row's to the letter there is none to look for without regard to case: our own documents. */
+	size_t exact = 0;
+	for (const struct gt_json_field *field = fields; field->name; field++)
+		exact += json_object_get(object, field->name) != NULL;
+	bool all = exact == json_object_size(object);
 	for (const struct gt_json_field *field = fields; field->name; field++) {
-		json_t *value = present(object, field->name);
-		if (value && decode_field(value, field, (char *)base + field->offset, err) < 0)
+		json_t *value = all ? json_object_get(object, field->name) : gt_json_get(object, field->name);
+		if (value && !json_is_null(value) && decode_field(value, field, (char *)base + field->offset, err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-static json_t *encode_field(const struct gt_json_field *field, const void *member)
+static json_t *encode(const struct gt_json_field *fields, const void *base, bool brief);
+
+static json_t *encode_field(const struct gt_json_field *field, const void *member, bool brief)
 {
 	switch (field->type) {
 	case GT_JSON_STRING: {
@@ -297,7 +304,7 @@ static json_t *encode_field(const struct gt_json_field *field, const void *membe
 		return value ? json_deep_copy(value) : json_null();
 	}
 	case GT_JSON_STRUCT:
-		return gt_json_encode(field->nested, member);
+		return encode(field->nested, member, brief);
 	}
 	return NULL;
 }
@@ -314,17 +321,44 @@ static bool is_zero(enum gt_json_type type, const json_t *value)
 	       (json_is_object(value) && json_object_size(value) == 0);
 }
 
-json_t *gt_json_encode(const struct gt_json_field *fields, const void *base)
+/* What a zeroed struct reads from nothing as well; [] is not, being set. */
+static bool goes_without_saying(enum gt_json_type type, const json_t *value)
+{
+	switch (type) {
+	case GT_JSON_STRING:
+		return json_string_length(value) == 0;
+	case GT_JSON_INT:
+		return json_integer_value(value) == 0;
+	case GT_JSON_BOOL:
+		return json_is_false(value);
+	case GT_JSON_STRUCT:
+		return json_object_size(value) == 0;
+	default:
+		return json_is_null(value);
+	}
+}
+
+static json_t *encode(const struct gt_json_field *fields, const void *base, bool brief)
 {
 	json_t *object = json_object();
 	for (const struct gt_json_field *field = fields; field->name; field++) {
-		json_t *value = encode_field(field, (const char *)base + field->offset);
-		if (!value || (field->omit_empty && is_zero(field->type, value)))
+		json_t *value = encode_field(field, (const char *)base + field->offset, brief);
+		if (!value || (field->omit_empty && is_zero(field->type, value)) || (brief && goes_without_saying(field->type, value)))
 			json_decref(value);
 		else
 			json_object_set_new_nocheck(object, field->name, value);
 	}
 	return object;
+}
+
+json_t *gt_json_encode(const struct gt_json_field *fields, const void *base)
+{
+	return encode(fields, base, false);
+}
+
+json_t *gt_json_encode_brief(const struct gt_json_field *fields, const void *base)
+{
+	return encode(fields, base, true);
 }
 
 void gt_json_release(const struct gt_json_field *fields, void *base)

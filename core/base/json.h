@@ -86,5 +86,7 @@ struct gt_json_field {
  * absent fields keep their value. On failure members read so far are kept: free the struct. */
 int gt_json_decode(const json_t *object, const struct gt_json_field *fields, void *base, struct gt_error *err);
 json_t *gt_json_encode(const struct gt_json_field *fields, const void *base);
+/* The same without what gt_json_decode leaves as it is in a zeroed struct: for documents of our own, which nobody else reads. */
+json_t *gt_json_encode_brief(const struct gt_json_field *fields, const void *base);
 /* Frees what the rows own and zeroes those members. */
 void gt_json_release(const struct gt_json_field *fields, void *base);

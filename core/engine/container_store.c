@@ -15,8 +15,8 @@ static json_t *definition_to_json(struct gt_container *ctr)
 {
 	LOCKED(&ctr->lock);
 	return json_pack("{s:i s:s s:I s:s s:o s:o s:O? s:s? s:s? s:s? s:o s:s? s:s? s:o s:o s:b}", "Version", 1, "Id", ctr->id, "Created",
-			 (json_int_t)ctr->created, "Name", ctr->name, "Config", gt_json_encode(gt_container_config_fields, &ctr->config),
-			 "HostConfig", gt_json_encode(gt_host_config_fields, &ctr->config.host), "Networking", ctr->networking, "Image",
+			 (json_int_t)ctr->created, "Name", ctr->name, "Config", gt_json_encode_brief(gt_container_config_fields, &ctr->config),
+			 "HostConfig", gt_json_encode_brief(gt_host_config_fields, &ctr->config.host), "Networking", ctr->networking, "Image",
 			 ctr->image_id, "ImageName", ctr->image_name, "Path", ctr->path, "Args", gt_strings_to_json(&ctr->args), "LogPath",
 			 ctr->log_path, "Cgroup", ctr->cgroup, "Mounts", gt_mounts_to_json(ctr), "Endpoints", gt_endpoints_to_json(ctr),
 			 "BuildStep", ctr->build_step);
@@ -185,24 +185,57 @@ static int spare_aside(void *arg, const char *id)
 	return 0;
 }
 
-static int load_one(void *arg, const char *id, json_t *document)
+/* One that is read, or why it cannot be. */
+struct loaded {
+	struct gt_container *ctr;
+	char *name, *error;
+};
+
+struct loading {
+	struct gt_engine *engine;
+	pthread_mutex_t lock;           /* guards what follows */
+	struct loaded *all;
+	size_t count, room;
+};
+
+/* From several threads: what takes time is reading, not entering. */
+static void read_container(void *arg, const char *id, json_t *document)
 {
-	struct gt_engine *engine = arg;
+	struct loading *loading = arg;
 	struct gt_error err = { 0 };
 	const char *name = NULL;
-	if (!gt_is_id(id) || gt_map_get(&engine->containers, id)) /* seen already, when it was given another name */
-		return 0;
-	AUTO_CONTAINER struct gt_container *ctr = gt_container_new(engine, id);
-	if (read_definition(ctr, document, &name, &err) < 0 || load_state(ctr, document, &err) < 0 || enter(ctr, name, &err) < 0)
-		spare(engine, id, err.message);
-	else if (ctr->image_id && ctr->image_id[0] && gt_image_hold(engine->images, ctr->image_id, id, &err) < 0)
-		gt_warn("a container's image is gone", "id", id, "error", err.message);
-	return 0;
+	if (!gt_is_id(id))
+		return;
+	struct loaded loaded = { .ctr = gt_container_new(loading->engine, id) };
+	if (read_definition(loaded.ctr, document, &name, &err) < 0 || load_state(loaded.ctr, document, &err) < 0)
+		loaded.error = gt_xstrdup(err.message);
+	else
+		loaded.name = gt_xstrdup(name);
+	LOCKED(&loading->lock);
+	if (loading->count == loading->room) {
+		loading->room = loading->room ? 2 * loading->room : 64;
+		loading->all = gt_xrealloc(loading->all, loading->room * sizeof *loading->all);
+	}
+	loading->all[loading->count++] = loaded;
+}
+
+static void take_in(struct gt_engine *engine, struct loaded *loaded)
+{
+	AUTO_FREE char *name = loaded->name, *error = loaded->error;
+	AUTO_CONTAINER struct gt_container *ctr = loaded->ctr;
+	struct gt_error err = { 0 };
+	if (error || enter(ctr, name, &err) < 0)
+		spare(engine, ctr->id, error ? error : err.message);
+	else if (ctr->image_id && ctr->image_id[0] && gt_image_hold(engine->images, ctr->image_id, ctr->id, &err) < 0)
+		gt_warn("a container's image is gone", "id", ctr->id, "error", err.message);
 }
 
 int gt_containers_load(struct gt_engine *engine, struct gt_error *err)
 {
-	if (gt_store_each(engine->definitions, load_one, engine, err) < 0)
-		return -1;
-	return gt_store_each_aside(engine->definitions, spare_aside, engine, err);
+	struct loading loading = { .engine = engine, .lock = PTHREAD_MUTEX_INITIALIZER };
+	int rc = gt_store_each_parallel(engine->definitions, read_container, &loading, err);
+	for (size_t i = 0; i < loading.count; i++)
+		take_in(engine, &loading.all[i]);
+	free(loading.all);
+	return rc < 0 ? -1 : gt_store_each_aside(engine->definitions, spare_aside, engine, err);
 }

@@ -11,11 +11,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/parallel.h"
 #include "engine/internal.h"
 #include "runtime/cgroup.h"
 
 #define KILL_TIMEOUT_MS 10000
 #define AGAIN (5 * GT_SECOND)
+#define THREADS 8       /* that ask shims: each waits for another process, or for one that does not answer */
+#define FEW 8           /* containers for which a thread is not worth its making */
 
 /* ---- containers ---- */
 
@@ -204,16 +207,21 @@ static void sweep_layers(struct gt_engine *engine)
 	gt_strings_free(&layers);
 }
 
+static void reconcile_ith(void *arg, size_t i)
+{
+	struct gt_container *ctr = ((struct gt_container **)arg)[i];
+	struct gt_error err = { 0 };
+	LOCKED(&ctr->op);
+	if (reconcile_one(ctr, &err) < 0)
+		gt_err("a container could not be taken up again", "id", ctr->id, "error", err.message);
+}
+
 int gt_reconcile(struct gt_engine *engine, struct gt_error *err)
 {
 	const struct gt_config *config = atomic_load(&engine->config);
-	struct gt_container **all = gt_containers_all(engine, NULL);
-	for (size_t i = 0; all[i]; i++) {
-		struct gt_error local = { 0 };
-		LOCKED(&all[i]->op);
-		if (reconcile_one(all[i], &local) < 0)
-			gt_err("a container could not be taken up again", "id", all[i]->id, "error", local.message);
-	}
+	size_t count;
+	struct gt_container **all = gt_containers_all(engine, &count);
+	gt_parallel(count, count > FEW ? THREADS : 1, reconcile_ith, all);
 	gt_containers_put(all);
 	AUTO_FREE char *bundles = gt_xasprintf("%s/containers", config->run);
 	AUTO_FREE char *directories = gt_xasprintf("%s/containers", config->root);

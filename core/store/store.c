@@ -15,8 +15,10 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/parallel.h"
 
 #define QUARANTINE "quarantine"
+#define FEW 32          /* documents for which a thread is not worth its making */
 
 struct gt_collection {
 	struct gt_store *store;
@@ -258,6 +260,46 @@ int gt_store_each(struct gt_collection *collection, int (*fn)(void *arg, const c
 {
 	struct reading reading = { collection, fn, arg };
 	return gt_store_each_id(collection, read_one, &reading, err);
+}
+
+struct reading_all {
+	struct gt_collection *collection;
+	struct gt_strings ids;
+	void (*fn)(void *arg, const char *id, json_t *document);
+	void *arg;
+};
+
+static int note_id(void *arg, const char *id)
+{
+	struct reading_all *all = arg;
+	gt_strings_add(&all->ids, id);
+	return 0;
+}
+
+static int pass_on(void *arg, const char *id, json_t *document)
+{
+	const struct reading_all *all = arg;
+	all->fn(all->arg, id, document);
+	return 0;
+}
+
+static void read_ith(void *arg, size_t i)
+{
+	struct reading_all *all = arg;
+	struct reading reading = { all->collection, pass_on, all };
+	read_one(&reading, all->ids.items[i]);
+}
+
+int gt_store_each_parallel(struct gt_collection *collection, void (*fn)(void *arg, const char *id, json_t *document), void *arg,
+			   struct gt_error *err)
+{
+	struct reading_all all = { .collection = collection, .fn = fn, .arg = arg };
+	if (gt_store_each_id(collection, note_id, &all, err) < 0)
+		return -1;
+	size_t cpus = (size_t)sysconf(_SC_NPROCESSORS_ONLN), worth = all.ids.count / FEW;
+	gt_parallel(all.ids.count, cpus < worth ? cpus : worth, read_ith, &all);
+	gt_strings_free(&all.ids);
+	return 0;
 }
 
 int gt_store_each_aside(struct gt_collection *collection, int (*fn)(void *arg, const char *id), void *arg, struct gt_error *err)

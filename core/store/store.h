@@ -40,6 +40,9 @@ int gt_store_remove(struct gt_collection *collection, const char *id, struct gt_
  * use the collection; fn may put and remove documents, and may then see one again. */
 int gt_store_each(struct gt_collection *collection, int (*fn)(void *arg, const char *id, json_t *document), void *arg,
 		  struct gt_error *err);
+/* The same, called by several threads at a time where there are many; fn leaves the collection as it is. */
+int gt_store_each_parallel(struct gt_collection *collection, void (*fn)(void *arg, const char *id, json_t *document), void *arg,
+			   struct gt_error *err);
 /* The same for the ids alone: nothing is read. */
 int gt_store_each_id(struct gt_collection *collection, int (*fn)(void *arg, const char *id), void *arg, struct gt_error *err);
 /* The ids of its documents that lie in quarantine; one may come several times. Of a collection without a slash in its name. */

@@ -205,6 +205,28 @@ def test_a_torn_document_is_put_aside(fresh_daemon):
     assert "put aside" in d.log() and os.listdir(os.path.join(d.root, "quarantine"))
 
 
+def test_many_containers_are_the_same_after_a_crash(fresh_daemon):
+    """More than one thread reads; what was not said stays unsaid, what was set to nothing stays set."""
+    d = fresh_daemon.start()
+    bodies = {
+        "bare": {},
+        "empty": {"Env": [], "Entrypoint": [], "Labels": {}, "HostConfig": {"Dns": [], "Binds": [], "Devices": [], "PidsLimit": 0, "OomKillDisable": False}},
+        "full": {"Env": ["A=1"], "Labels": {"x": ""}, "User": "1:1", "Tty": True, "HostConfig": {
+            "Memory": 64 << 20, "CapAdd": ["SYS_TIME"], "ShmSize": 1 << 20, "ReadonlyRootfs": True, "Init": False, "MemorySwappiness": 0}},
+    }
+    for name, body in bodies.items():
+        for number in range(25):
+            d.json("POST", f"/containers/create?name={name}-{number}", {"Image": IMAGE, "Cmd": ["sleep", "600"], **body})
+    for name in ("bare-0", "full-1"):
+        d.json("POST", f"/containers/{name}/start", expect=(204,))
+    before = {name: d.inspect(name) for name in [f"{kind}-{number}" for kind in bodies for number in (0, 1, 24)]}
+    listed = sorted(container["Id"] for container in d.json("GET", "/containers/json?all=1"))
+    for _ in range(2):
+        d.restart(crash=True)
+        assert sorted(container["Id"] for container in d.json("GET", "/containers/json?all=1")) == listed
+        assert {name: d.inspect(name) for name in before} == before
+
+
 def test_idle_memory_is_small(shared_daemon):
     """No figure is asserted but a bound far above the budget: a leak or a bloated dependency shows."""
     shared_daemon.ensure_running()

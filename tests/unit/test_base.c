@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/id.h"
 #include "base/json.h"
+#include "base/parallel.h"
 #include "base/map.h"
 #include "base/spawn.h"
 #include "base/stream.h"
@@ -259,6 +260,52 @@ static void a_struct_goes_to_json_and_back(void **state)
 	gt_json_release(OUTER, &outer);
 }
 
+static void a_brief_document_reads_as_the_whole_one(void **state)
+{
+	(void)state;
+	static const struct { const char *whole, *brief; } CASES[] = {
+		{ "{\"Text\":\"\",\"Flag\":false,\"Maybe\":null,\"List\":null,\"Raw\":null,\"Inner\":{\"Number\":0}}", "{}" },
+		{ "{\"Text\":\"t\",\"Flag\":true,\"Maybe\":0,\"List\":[],\"Raw\":[],\"Inner\":{\"Number\":7}}",
+		  "{\"Text\":\"t\",\"Flag\":true,\"Maybe\":0,\"List\":[],\"Raw\":[],\"Inner\":{\"Number\":7}}" },
+		{ "{\"Text\":\"\",\"Flag\":false,\"Maybe\":-1,\"List\":[\"\"],\"Raw\":false,\"Inner\":{\"Number\":0}}",
+		  "{\"Maybe\":-1,\"List\":[\"\"],\"Raw\":false}" },
+	};
+	for (size_t i = 0; i < GT_COUNT(CASES); i++) {
+		struct outer outer = { 0 }, again = { 0 };
+		AUTO_JSON json_t *in = gt_json_parse(CASES[i].whole, strlen(CASES[i].whole), "test", NULL);
+		assert_int_equal(gt_json_decode(in, OUTER, &outer, NULL), 0);
+		AUTO_JSON json_t *brief = gt_json_encode_brief(OUTER, &outer);
+		AUTO_FREE char *text = json_dumps(brief, JSON_COMPACT);
+		assert_string_equal(text, CASES[i].brief);
+		assert_int_equal(gt_json_decode(brief, OUTER, &again, NULL), 0);
+		AUTO_JSON json_t *out = gt_json_encode(OUTER, &again);
+		AUTO_FREE char *whole = json_dumps(out, JSON_COMPACT);
+		assert_string_equal(whole, CASES[i].whole);
+		gt_json_release(OUTER, &outer);
+		gt_json_release(OUTER, &again);
+	}
+}
+
+/* ---- many at a time ---- */
+
+static void count_call(void *arg, size_t i)
+{
+	_Atomic unsigned *calls = arg;
+	calls[i]++;
+}
+
+static void each_thing_is_worked_on_once(void **state)
+{
+	(void)state;
+	static const struct { size_t count, threads; } CASES[] = { { 0, 4 }, { 1, 4 }, { 1000, 0 }, { 1000, 1 }, { 1000, 3 }, { 1000, 1000 } };
+	for (size_t i = 0; i < GT_COUNT(CASES); i++) {
+		_Atomic unsigned calls[1001] = { 0 };
+		gt_parallel(CASES[i].count, CASES[i].threads, count_call, calls);
+		for (size_t n = 0; n < GT_COUNT(calls); n++)
+			assert_int_equal(calls[n], n < CASES[i].count);
+	}
+}
+
 /* ---- files ---- */
 
 static void a_document_is_replaced_whole_and_leaves_no_temporary_file(void **state)
@@ -461,6 +508,8 @@ int main(void)
 		cmocka_unit_test(hostile_json_is_refused),
 		cmocka_unit_test(what_is_not_utf8_is_replaced_in_json),
 		cmocka_unit_test(a_struct_goes_to_json_and_back),
+		cmocka_unit_test(a_brief_document_reads_as_the_whole_one),
+		cmocka_unit_test(each_thing_is_worked_on_once),
 		cmocka_unit_test_setup_teardown(a_document_is_replaced_whole_and_leaves_no_temporary_file, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(a_path_inside_a_root_cannot_leave_it, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(removing_a_tree_does_not_follow_links, scratch_make, scratch_remove),

@@ -102,12 +102,41 @@ static void torn_and_foreign_files_are_put_aside_and_stop_nothing(void **state)
 	gt_store_close(store);
 }
 
+static void note_document(void *arg, const char *id, json_t *document)
+{
+	assert_string_equal(json_string_value(json_object_get(document, "id")), id);
+	_Atomic unsigned *seen = arg;
+	seen[atoi(id)]++;
+}
+
+static void many_documents_are_read_by_several_threads_and_torn_ones_put_aside(void **state)
+{
+	enum { DOCUMENTS = 200, TORN = 37 };
+	struct gt_store *store;
+	struct gt_collection *things = open_things(state, &store);
+	for (int i = 0; i < DOCUMENTS; i++) {
+		AUTO_FREE char *id = gt_xasprintf("%d", i);
+		AUTO_JSON json_t *document = json_pack("{ss}", "id", id);
+		assert_int_equal(gt_store_put(things, id, document, false, NULL), 0);
+	}
+	plant(state, "37.json", "{\"id\": \"to");
+	gt_log_set_level(GT_ERROR);
+	_Atomic unsigned seen[DOCUMENTS] = { 0 };
+	assert_int_equal(gt_store_each_parallel(things, note_document, seen, NULL), 0);
+	for (int i = 0; i < DOCUMENTS; i++)
+		assert_int_equal(seen[i], i != TORN);
+	AUTO_FREE char *aside = gt_xasprintf("%s/quarantine", (char *)*state);
+	assert_int_equal(count_files(aside), 1);
+	gt_store_close(store);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_document_comes_back_until_it_is_removed, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(ids_that_could_leave_the_directory_are_refused, scratch_make, scratch_remove),
 		cmocka_unit_test_setup_teardown(torn_and_foreign_files_are_put_aside_and_stop_nothing, scratch_make, scratch_remove),
+		cmocka_unit_test_setup_teardown(many_documents_are_read_by_several_threads_and_torn_ones_put_aside, scratch_make, scratch_remove),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
