@@ -23,6 +23,8 @@
 
 struct upload;  /* upload.c */
 struct front;   /* tls.c */
+struct patience; /* patience.c */
+struct wait;
 
 #define API_MAX_LISTENERS 32
 #define API_MAX_METRICS 8
@@ -38,6 +40,9 @@ struct gt_api {
 	struct MHD_Daemon *daemons[API_MAX_LISTENERS + 1 + API_MAX_METRICS];
 	size_t daemon_count;
 	struct front *front;                    /* TLS; NULL where no listener wants it */
+	struct patience *patience;
+	_Atomic int64_t connections;            /* those that MHD has, of all listeners */
+	_Atomic int64_t refusal_told;           /* monotonic ns: when the log was last told that there are too many */
 	atomic_bool stopping;
 	pthread_mutex_t lock;                   /* guards `active` and `under_way` */
 	pthread_cond_t calm;                    /* signalled as `active` falls to 0 while stopping */
@@ -83,6 +88,18 @@ const char *req_header(const struct request *request, const char *name);
 int req_fd(const struct request *request);
 /* The client has hung up, or at least says nothing more: its side of the connection is shut. */
 bool req_client_gone(const struct request *request);
+
+/* ---- patience.c ---- */
+enum { IDLE_TIMEOUT = 600 };    /* s between an answer and the head of the connection's next request */
+enum patience_kind { PATIENCE_REQUEST, PATIENCE_IDLE, PATIENCE_KINDS };
+int patience_start(int64_t request_seconds, struct patience **patience, struct gt_error *err);
+void patience_stop(struct patience *patience);          /* when there is no connection any more; NULL is fine */
+/* All below may come from any thread, for one connection from one at a time. fd stays the connection's, open until patience_forget(). */
+struct wait *patience_new(int fd);
+/* The connection's time begins, in place of what ran before. */
+void patience_begin(struct patience *patience, struct wait *wait, enum patience_kind kind);
+void patience_end(struct patience *patience, struct wait *wait);        /* nothing is awaited of the client */
+void patience_forget(struct patience *patience, struct wait *wait);     /* the connection ends; frees wait */
 
 /* ---- request.c: MHD's callbacks ---- */
 void *request_uri(void *api, const char *uri, struct MHD_Connection *connection);

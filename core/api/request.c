@@ -6,7 +6,8 @@
  * a go-ahead or the body is huge; else the body is read and dropped first, so that simple clients, which send all before they listen,
  * see the answer.
  *
- * The idle timeout of a connection is off while a request is served: MHD would count the time that a handler waits.
+ * The idle timeout of a connection is off while a request is served: MHD would count the time that a handler waits. What the client may take over
+ * its part is patience.c's.
  */
 #include <poll.h>
 #include <string.h>
@@ -15,8 +16,6 @@
 #include "api/internal.h"
 #include "base/clock.h"
 #include "base/log.h"
-
-enum { IDLE_TIMEOUT = 600 /* s, for kept connections and slow headers */ };
 
 const char *req_header(const struct request *request, const char *name)
 {
@@ -27,6 +26,12 @@ int req_fd(const struct request *request)
 {
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 	return info ? info->connect_fd : -1;
+}
+
+static struct wait *wait_of(struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	return info ? info->socket_context : NULL;
 }
 
 bool req_client_gone(const struct request *request)
@@ -101,6 +106,7 @@ static bool answer_now(const struct request *request)
 
 static enum MHD_Result on_headers(struct request *request)
 {
+	patience_begin(request->api->patience, wait_of(request->connection), PATIENCE_REQUEST);
 	if (begin(request, &request->error) < 0) {
 		request->failed = true;
 		if (answer_now(request)) {
@@ -108,8 +114,10 @@ static enum MHD_Result on_headers(struct request *request)
 			return queue(request);
 		}
 	}
-	if (request->match.route && request->match.route->body == BODY_STREAM)
+	if (request->match.route && request->match.route->body == BODY_STREAM) {
 		MHD_set_connection_option(request->connection, MHD_CONNECTION_OPTION_TIMEOUT, 0u);
+		patience_end(request->api->patience, wait_of(request->connection));
+	}
 	return MHD_YES;
 }
 
@@ -140,6 +148,7 @@ static int serve(struct request *request, struct gt_error *err)
 
 static enum MHD_Result on_end(struct request *request)
 {
+	patience_end(request->api->patience, wait_of(request->connection));
 	MHD_set_connection_option(request->connection, MHD_CONNECTION_OPTION_TIMEOUT, 0u);
 	if (request->failed || serve(request, &request->error) < 0) {
 		request->failed = true;
@@ -226,8 +235,10 @@ void request_completed(void *cls, struct MHD_Connection *connection, void **slot
 	json_decref(request->json);
 	free(request->uri);
 	free(request);
-	if (why == MHD_REQUEST_TERMINATED_COMPLETED_OK)
+	if (why == MHD_REQUEST_TERMINATED_COMPLETED_OK) {
 		MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)IDLE_TIMEOUT);
+		patience_begin(api->patience, wait_of(connection), PATIENCE_IDLE);
+	}
 	if (!counted)
 		return;
 	LOCKED(&api->lock);

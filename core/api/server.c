@@ -17,14 +17,16 @@
 
 #include "api/internal.h"
 #include "api/listen.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 enum {
 	STACK = 1 << 20,
 	MEMORY = 64 << 10,      /* of a connection: bounds the request's line and headers (414 and 431 beyond) */
 	READ_STEP = 16 << 10,
-	HEADER_TIMEOUT = 60,    /* s, until the first request is whole */
 };
+
+#define TELL_EVERY (60 * GT_SECOND)
 
 static void __attribute__((format(printf, 2, 0))) log_mhd(void *arg, const char *fmt, va_list ap)
 {
@@ -37,13 +39,32 @@ static void __attribute__((format(printf, 2, 0))) log_mhd(void *arg, const char 
 	gt_debug("http server", "said", text);
 }
 
+/* MHD would refuse without a word, and by listener. */
+static enum MHD_Result admit(void *arg, const struct sockaddr *address, socklen_t len)
+{
+	struct gt_api *api = arg;
+	(void)address;
+	(void)len;
+	if (atomic_load(&api->connections) < api->config->max_connections)
+		return MHD_YES;
+	int64_t now = gt_monotonic(), told = atomic_load(&api->refusal_told);
+	if ((!told || now - told > TELL_EVERY) && atomic_compare_exchange_strong(&api->refusal_told, &told, now))
+		gt_warn("clients are refused: there are as many connections as [daemon] max_connections allows");
+	return MHD_NO;
+}
+
 static void on_connection(void *arg, struct MHD_Connection *connection, void **slot, enum MHD_ConnectionNotificationCode what)
 {
-	(void)arg;
-	(void)slot;
-	if (what != MHD_CONNECTION_NOTIFY_STARTED)
+	struct gt_api *api = arg;
+	if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+		patience_forget(api->patience, *slot);
+		atomic_fetch_sub(&api->connections, 1);
 		return;
+	}
+	atomic_fetch_add(&api->connections, 1);
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	*slot = patience_new(info ? info->connect_fd : -1);
+	patience_begin(api->patience, *slot, PATIENCE_REQUEST);
 	struct sockaddr_storage self = { 0 };
 	socklen_t len = sizeof self;
 	if (!info || getsockname(info->connect_fd, (struct sockaddr *)&self, &len) < 0 || self.ss_family == AF_UNIX)
@@ -58,10 +79,10 @@ static struct MHD_Daemon *start_daemon(struct gt_api *api, int listen_fd)
 	unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_USE_ITC |
 			 MHD_ALLOW_UPGRADE | MHD_USE_ERROR_LOG;
 	struct MHD_OptionItem options[] = {
-		{ MHD_OPTION_CONNECTION_LIMIT, (intptr_t)api->config->max_connections, NULL },
+		{ MHD_OPTION_CONNECTION_LIMIT, (intptr_t)api->config->max_connections + 1, NULL },
 		{ MHD_OPTION_CONNECTION_MEMORY_LIMIT, MEMORY, NULL },
 		{ MHD_OPTION_CONNECTION_MEMORY_INCREMENT, READ_STEP, NULL },
-		{ MHD_OPTION_CONNECTION_TIMEOUT, HEADER_TIMEOUT, NULL },
+		{ MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT, NULL },
 		{ MHD_OPTION_THREAD_STACK_SIZE, STACK, NULL },
 		{ MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, NULL },
 		{ listen_fd >= 0 ? MHD_OPTION_LISTEN_SOCKET : MHD_OPTION_END, listen_fd, NULL },
@@ -69,7 +90,7 @@ static struct MHD_Daemon *start_daemon(struct gt_api *api, int listen_fd)
 	};
 	if (listen_fd < 0)
 		flags |= MHD_USE_NO_LISTEN_SOCKET;
-	return MHD_start_daemon(flags, 0, NULL, NULL, request_handle, api, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, api,
+	return MHD_start_daemon(flags, 0, admit, api, request_handle, api, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, api,
 				MHD_OPTION_URI_LOG_CALLBACK, request_uri, api, MHD_OPTION_NOTIFY_COMPLETED, request_completed, api,
 				MHD_OPTION_NOTIFY_CONNECTION, on_connection, api, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
 }
@@ -113,6 +134,7 @@ static void free_api(struct gt_api *api)
 	front_stop(api->front);
 	for (size_t i = 0; i < api->daemon_count; i++)
 		MHD_stop_daemon(api->daemons[i]);
+	patience_stop(api->patience);
 	listeners_close(api->listeners, api->listener_count);
 	listeners_close(api->metrics_listeners, api->metrics_count);
 	pthread_cond_destroy(&api->calm);
@@ -131,7 +153,8 @@ int gt_api_start(struct gt_engine *engine, const struct gt_config *config, struc
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&api->calm, &monotonic);
 	pthread_condattr_destroy(&monotonic);
-	if (listeners_open(config, API_MAX_LISTENERS, &api->listeners, &api->listener_count, err) < 0 || start_all(api, err) < 0 ||
+	if (patience_start(config->request_timeout, &api->patience, err) < 0 ||
+	    listeners_open(config, API_MAX_LISTENERS, &api->listeners, &api->listener_count, err) < 0 || start_all(api, err) < 0 ||
 	    metrics_start(api, err) < 0) {
 		refuse_connections(api);
 		free_api(api);

@@ -45,6 +45,8 @@ static const struct key KEYS[] = {
 	{ "daemon", "log_format", FORMAT, AT(log_json), "text", 0, 0, "text or json (reloadable); text goes to systemd's journal as fields where standard error is the journal" },
 	{ "daemon", "max_body", SIZE, AT(max_body), "4m", 4096, 1 << 30, "largest JSON request body" },
 	{ "daemon", "max_connections", NUMBER, AT(max_connections), "1024", 8, 65536, "clients at one time" },
+	{ "daemon", "request_timeout", NUMBER, AT(request_timeout), "60", 1, 3600,
+	  "seconds that a client may take over the head of a request, and again over its JSON body; then the connection is ended" },
 	{ "daemon", "shutdown_timeout", NUMBER, AT(shutdown_timeout), "15", 0, 3600, "seconds that requests get to end at SIGTERM" },
 	{ "daemon", "labels", LIST, AT(labels), "", 0, 0, "key=value labels of this engine, shown by info" },
 	{ "daemon", "metrics_addr", TEXT, AT(metrics_addr), "", 0, 0,

@@ -36,6 +36,7 @@ struct gt_config {
 	bool log_json;
 	int64_t max_body;               /* bytes of a JSON request body */
 	int64_t max_connections;
+	int64_t request_timeout;        /* s */
 	int64_t shutdown_timeout;       /* s */
 	struct gt_strings labels;       /* of this engine, for `info` */
 	char *metrics_addr;             /* "HOST:PORT"; empty: no metrics are served */
