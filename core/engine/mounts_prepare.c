@@ -84,6 +84,8 @@ static json_t *prepare_volume(struct gt_container *ctr, const struct gt_containe
 	add_access(options, own);
 	if (own->subpath)
 		json_array_append_new(options, json_sprintf("gantry.subpath=%s", own->subpath));
+	if (mount->flags & GANTRY_MOUNT_IDMAP && strcmp(mount->type, "bind") != 0 && strcmp(mount->type, "overlay") != 0) /* of these spec_mounts() knows */
+		json_array_append_new(options, json_string("idmap"));
 	tell(ctr, own, "mount");
 	return oci;
 }

@@ -107,7 +107,10 @@ struct prepared {
 	int cgroups[MAX_CGROUPS];       /* v1: the container's directory in each hierarchy; v2: [0] the host's mount, if it is to be shown; -1 */
 	int init;               /* gantry-init, on a read-only mount of its own; -1: none */
 };
-/* What has to be taken from the host: by the sandbox itself, or by the shim where a user namespace keeps the sandbox from it (remap). */
+/* File systems on devices of the host: by the shim, as the container's cgroup, which the sandbox is in, keeps these from it. The other slots are -1. */
+int rootfs_prepare_disks(const struct spec *spec, struct prepared *prepared, struct gt_error *err);
+/* What has to be taken from the host, but for what is in prepared already: by the sandbox itself, or by the shim where a user namespace keeps the sandbox
+ * from it (remap). Where it fails, prepared is released. */
 int rootfs_prepare(const struct spec *spec, const struct remap *remap, struct prepared *prepared, struct gt_error *err);
 /* In a user namespace: proc and sysfs, while the host's are in sight still. The kernel gives such a namespace no more of them than it sees already. */
 int rootfs_prepare_views(const struct spec *spec, struct prepared *prepared, struct gt_error *err);
@@ -168,6 +171,7 @@ struct sandbox {
 	const int *stdio;       /* NULL: a terminal */
 	bool wait_for_maps;
 	const struct gt_buf *bpf;
+	const struct prepared *disks;   /* rootfs_prepare_disks(); not used where the maps are waited for, which bring all that is prepared */
 };
 void sandbox_main(const struct sandbox *sandbox) __attribute__((noreturn));
 int stdio_take(const int stdio[3], struct gt_error *err);

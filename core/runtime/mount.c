@@ -305,7 +305,8 @@ static int set_attributes(int fd, const struct spec_mount *mount, const struct r
 		return gt_fail_sys(err, GT_INTERNAL, errno, "set the recursive flags of the mount on %s", mount->destination);
 	if (propagation && sys_mount_setattr(fd, "", all, 0, 0, propagation & ~MS_REC_, -1) < 0)
 		return gt_fail_sys(err, GT_INTERNAL, errno, "set the propagation of the mount on %s", mount->destination);
-	if (mount->bind && mount->idmap && remap && sys_mount_setattr(fd, "", mount->recursive ? AT_RECURSIVE : 0, 0, 0, 0, remap->userns) < 0)
+	/* an overlay's layers are mapped, not itself */
+	if (mount->idmap && remap && strcmp(mount->type, "overlay") != 0 && sys_mount_setattr(fd, "", mount->recursive ? AT_RECURSIVE : 0, 0, 0, 0, remap->userns) < 0)
 		return gt_fail_sys(err, GT_UNSUPPORTED, errno, "id-map the mount of %s on %s: its file system cannot do it", mount->source,
 				   mount->destination);
 	return 0;

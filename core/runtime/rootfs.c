@@ -120,16 +120,35 @@ int *prepared_slot(const struct spec *spec, struct prepared *prepared, size_t i)
 	return i == MAX_CGROUPS ? &prepared->init : NULL;
 }
 
-int rootfs_prepare(const struct spec *spec, const struct remap *remap, struct prepared *prepared, struct gt_error *err)
+/* A file system on a device of the host. */
+static bool is_on_device(const struct spec_mount *mount)
+{
+	struct stat info;
+	return !mount->bind && mount_needs_host(mount) && strcmp(mount->type, "overlay") != 0 && mount->source[0] == '/' &&
+	       stat(mount->source, &info) == 0 && S_ISBLK(info.st_mode);
+}
+
+int rootfs_prepare_disks(const struct spec *spec, struct prepared *prepared, struct gt_error *err)
 {
 	prepared_empty(spec, prepared);
+	for (size_t i = 0; i < spec->mount_count; i++) {
+		if (is_on_device(&spec->mounts[i]) && (prepared->mounts[i] = mount_detached(&spec->mounts[i], NULL, false, err)) < 0) {
+			prepared_release(spec, prepared);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+int rootfs_prepare(const struct spec *spec, const struct remap *remap, struct prepared *prepared, struct gt_error *err)
+{
 	for (size_t i = 0; i < spec->mount_count; i++) {
 		const struct spec_mount *mount = &spec->mounts[i];
 		if (prepare_cgroups(spec, mount, prepared, err) < 0)
 			goto fail;
-		if (!mount_needs_host(mount))
+		if (!mount_needs_host(mount) || prepared->mounts[i] >= 0)
 			continue;
-		prepared->mounts[i] = mount_detached(mount, remap, i == 0 ? spec->idmap_root : !mount->bind && mount->idmap, err);
+		prepared->mounts[i] = mount_detached(mount, remap, i == 0 ? spec->idmap_root : mount->idmap && strcmp(mount->type, "overlay") == 0, err);
 		if (prepared->mounts[i] < 0)
 			goto fail;
 	}

@@ -143,6 +143,7 @@ static int give_maps(struct gt_runtime *runtime, struct gt_error *err)
 	struct remap remap = { .userns = userns };
 	if (root_outside(spec->uid_map, spec->uid_map_count, &remap.uid) < 0 || root_outside(spec->gid_map, spec->gid_map_count, &remap.gid) < 0)
 		return gt_fail(err, GT_UNSUPPORTED, "the user namespace has no root: the id 0 is not mapped");
+	prepared_empty(spec, &prepared);
 	if (rootfs_prepare(spec, &remap, &prepared, err) < 0)
 		return -1;
 	int rc = send_prepared(spec, &prepared, runtime->sock, err);
@@ -172,7 +173,7 @@ static uint64_t clone_flags(const struct spec *spec)
 	return flags;
 }
 
-static int clone_sandbox(struct gt_runtime *runtime, const int stdio[3], struct gt_error *err)
+static int clone_sandbox(struct gt_runtime *runtime, const int stdio[3], const struct prepared *disks, struct gt_error *err)
 {
 	struct joined joined;
 	int pair[2];
@@ -184,7 +185,7 @@ static int clone_sandbox(struct gt_runtime *runtime, const int stdio[3], struct 
 		return -1;
 	}
 	struct sandbox sandbox = { .spec = &runtime->spec, .cgroup = runtime->cgroup, .sock = pair[1], .stdio = stdio, .bpf = &runtime->bpf,
-				   .wait_for_maps = spec_namespace(&runtime->spec, CLONE_NEWUSER) != NULL };
+				   .disks = disks, .wait_for_maps = spec_namespace(&runtime->spec, CLONE_NEWUSER) != NULL };
 	pid_t pid = clone_child(clone_flags(&runtime->spec), gt_cgroup_clone_fd(runtime->cgroup), &runtime->pidfd);
 	if (pid == 0) {
 		close(pair[0]);
@@ -219,9 +220,15 @@ static int create(struct gt_runtime *runtime, const int stdio[3], struct gt_erro
 	if (read_filter(runtime, err) < 0 || gt_cgroup_create(spec->cgroup, spec->resources, &runtime->cgroup, err) < 0)
 		return -1;
 	runtime->oom_before = gt_cgroup_oom_kills(runtime->cgroup);
-	if (clone_sandbox(runtime, stdio, err) < 0 || open_netns(runtime, err) < 0)
+	bool own_users = spec_namespace(spec, CLONE_NEWUSER) != NULL;
+	struct prepared disks = { 0 };
+	if (!own_users && rootfs_prepare_disks(spec, &disks, err) < 0)
 		return -1;
-	return spec_namespace(spec, CLONE_NEWUSER) ? give_maps(runtime, err) : 0;
+	int rc = clone_sandbox(runtime, stdio, &disks, err);
+	prepared_release(spec, &disks);
+	if (rc < 0 || open_netns(runtime, err) < 0)
+		return -1;
+	return own_users ? give_maps(runtime, err) : 0;
 }
 
 int gt_runtime_create(const char *bundle, const json_t *config, const int stdio[3], struct gt_runtime **out, struct gt_error *err)

@@ -146,7 +146,7 @@ static int set_names(const struct spec *spec, struct gt_error *err)
 static int set_up(const struct sandbox *sandbox, struct plan *plan, int *console, struct gt_error *err)
 {
 	const struct spec *spec = sandbox->spec;
-	struct prepared prepared;
+	struct prepared prepared = *sandbox->disks;
 	AUTO_FREE char *root = gt_xasprintf("%s/rootfs", spec->bundle);
 	int rc = gt_cgroup_join_self(sandbox->cgroup);
 	if (rc < 0)

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from disks import device
 from harness import IMAGE
 
 
@@ -86,6 +87,26 @@ def test_an_empty_volume_gets_the_images_content(daemon):
         ["hostname", "hosts", "resolv.conf"], ["hosts", "hostname", "resolv.conf"])
     mode = daemon.docker("run", "--rm", "-v", "tmp:/tmp", IMAGE, "stat", "-c", "%a", "/tmp").out.strip()
     assert mode == "1777"
+
+
+def test_a_volume_on_a_block_device(daemon, tmp_path):
+    """Which the container itself may not open."""
+    with device(tmp_path, "ext4", 16 << 20) as disk:
+        daemon.docker("volume", "create", "-o", "type=ext4", "-o", f"device={disk}", "disk")
+        both = ["--rm", "-v", "disk:/data"]
+        shown = daemon.docker("run", *both, IMAGE, "sh", "-c", "echo kept > /data/file; grep ' /data ' /proc/mounts").out
+        assert shown.split()[:3] == [disk, "/data", "ext4"]
+        number = os.stat(disk).st_rdev
+        opened = daemon.docker("run", *both, IMAGE, "sh", "-c", f"mknod /disk b {os.major(number)} {os.minor(number)} && head -c 1 /disk", check=False)
+        assert opened.code == 1 and "not permitted" in opened.err
+        daemon.docker("run", "-d", "--name", "reader", "-v", "disk:/data:ro", IMAGE, "sleep", "60")
+        daemon.docker("run", *both, IMAGE, "sh", "-c", "echo more >> /data/file")
+        assert daemon.docker("exec", "reader", "cat", "/data/file").out == "kept\nmore\n"
+        assert daemon.docker("exec", "reader", "touch", "/data/x", check=False).code == 1
+        daemon.docker("rm", "-f", "reader")
+        full = daemon.docker("run", *both, IMAGE, "dd", "if=/dev/zero", "of=/data/fill", "bs=1M", "count=32", check=False)
+        assert full.code == 1 and "No space left" in full.err
+        daemon.docker("volume", "rm", "disk")
 
 
 def test_volumes_from(daemon, tmp_path):
