@@ -301,20 +301,42 @@ static void count_uses(struct tally *tally, struct gt_container *ctr)
 	}
 }
 
-/* Drivers that volumes have, each once. */
-static json_t *drivers_in_use(struct gt_volumes *volumes)
+static bool is_family(const json_t *driver)
+{
+	size_t i;
+	json_t *capability;
+	json_array_foreach(json_object_get(driver, "Capabilities"), i, capability) {
+		if (strcmp(json_string_value(capability), "family") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Drivers that are open, with volumes or without, and those of families that have volumes: each once. Another one of a family has nothing to count as long as
+ * nobody asks for it. */
+static json_t *drivers_to_tell(struct gt_engine *engine)
 {
 	json_t *names = json_object();
+	AUTO_JSON json_t *all = gt_drivers_describe(engine->drivers);
 	struct gt_map_slot *slot;
-	LOCKED(&volumes->lock);
-	for (size_t i = 0; (slot = gt_map_next(&volumes->map, &i)) != NULL;)
+	size_t i, j;
+	json_t *plugin, *driver;
+	json_array_foreach(json_object_get(all, "Plugins"), i, plugin) {
+		json_array_foreach(json_object_get(plugin, "Drivers"), j, driver) {
+			if (strcmp(json_string_value(json_object_get(driver, "Kind")), "volume") == 0 && json_is_true(json_object_get(driver, "Open")) &&
+			    !is_family(driver))
+				json_object_set_new(names, json_string_value(json_object_get(driver, "Name")), json_true());
+		}
+	}
+	LOCKED(&engine->volumes->lock);
+	for (i = 0; (slot = gt_map_next(&engine->volumes->map, &i)) != NULL;)
 		json_object_set_new(names, ((struct volume *)slot->value)->driver, json_true());
 	return names;
 }
 
 void gt_volumes_reconcile(struct gt_engine *engine)
 {
-	AUTO_JSON json_t *names = drivers_in_use(engine->volumes);
+	AUTO_JSON json_t *names = drivers_to_tell(engine);
 	struct gt_container **all = gt_containers_all(engine, NULL);
 	const char *name;
 	json_t *value;
