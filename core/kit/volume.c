@@ -55,19 +55,25 @@ static void looking(struct kit *kit, struct gt_error *err)
 	check_refused(kit, gt_vol_usage(kit->driver, "kit-unknown", &usage, err), GT_NOT_FOUND, NULL, err, "usage of an unknown volume: not found");
 }
 
+static bool is_disk(const char *path)
+{
+	struct stat info;
+	return stat(path, &info) == 0 && S_ISBLK(info.st_mode);
+}
+
 /* What is described can be mounted: tried for what needs nothing outside this host. */
 static void try_mount(struct kit *kit, const struct gantry_mount *described)
 {
 	AUTO_FREE char *target = gt_xasprintf("%s/target", kit->work);
 	bool bind = strcmp(described->type, "bind") == 0;
-	if (!bind && strcmp(described->type, "tmpfs")) {
-		skip(kit, "only bind and tmpfs are tried", "what mount describes can be mounted");
+	if (!bind && strcmp(described->type, "tmpfs") != 0 && !is_disk(described->source)) {
+		skip(kit, "only bind, tmpfs and what is on a block device are tried", "what mount describes can be mounted");
 		return;
 	}
 	mkdir(target, 0700);
 	bool ok = mount(described->source, target, bind ? NULL : described->type, bind ? MS_BIND : 0, bind ? NULL : described->options) == 0;
 	if (ok)
-		umount2(target, MNT_DETACH);
+		umount2(target, 0);
 	if (!check(kit, ok, NULL, "what mount describes can be mounted"))
 		diagnose("type %s, source %s, options %s", described->type, described->source, described->options);
 	rmdir(target);
@@ -90,6 +96,17 @@ static void mounting(struct kit *kit, struct gt_error *err)
 		      "mount of an unknown volume: not found");
 }
 
+/* As at a start of the daemon, whose containers live on. */
+static void telling_uses(struct kit *kit, struct gt_error *err)
+{
+	const struct gantry_volume_use use = { .size = sizeof use, .name = "kit-a", .container_id = "kit-container-1" };
+	if (!gt_vol_counts(kit->driver)) {
+		skip(kit, "the driver does not count", "reconcile with a container that lives");
+		return;
+	}
+	check(kit, gt_vol_reconcile(kit->driver, &use, 1, err) == 0, err, "reconcile with a container that lives");
+}
+
 static void restarting(struct kit *kit, struct gt_error *err)
 {
 	AUTO_FREE struct gantry_mount *mount = gt_xcalloc(1, sizeof *mount);
@@ -97,6 +114,7 @@ static void restarting(struct kit *kit, struct gt_error *err)
 	if (!restart(kit))
 		return;
 	check(kit, listed(kit, "kit-a", err) == 1, err, "after a restart the volume is there");
+	telling_uses(kit, err);
 	check(kit, gt_vol_create(kit->driver, "kit-a", NULL, err) == 0, err, "create of it is success still");
 	check(kit, gt_vol_mount(kit->driver, "kit-a", "kit-container-1", false, mount, err) == 0, err, "it can be mounted");
 	check(kit, gt_vol_release(kit->driver, "kit-a", "kit-container-1", err) == 0, err, "what was mounted before the restart can be released");

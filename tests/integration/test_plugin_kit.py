@@ -41,8 +41,8 @@ def kept(report):
     return rules
 
 
-def check_plugin(path, *settings):
-    done = subprocess.run([GANTRY, "plugin", "check", str(path), *settings], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+def check_plugin(path, *settings, workdir="/var/tmp"):
+    done = subprocess.run([GANTRY, "plugin", "check", str(path), *settings], env={**os.environ, "TMPDIR": str(workdir)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
     return done.returncode, done.stdout
 
 
@@ -135,6 +135,11 @@ BROKEN = {
     "release wants a mount": ("\treturn 0; /* a bind mount needs nothing undone */",
                               '\tif (strcmp(container_id, "kit-container-3") == 0)\n\t\treturn gantry_fail(err, GANTRY_E_NOT_FOUND, "not mounted");\n\treturn 0;',
                               {"release without mount is success"}),
+    "reconcile is refused": ("static const struct gantry_volume_ops OPS = {\n",
+                             "static int refuse(void *context, const struct gantry_call *call, const struct gantry_volume_use *uses, size_t count, size_t use_size,\n"
+                             "\t\t  struct gantry_error *err)\n{\n\t(void)context, (void)call, (void)uses, (void)use_size;\n"
+                             '\treturn count ? gantry_fail(err, GANTRY_E_NOT_FOUND, "not mounted") : 0;\n}\n'
+                             "static const struct gantry_volume_ops OPS = {\n\t.reconcile = refuse,\n", {"reconcile with a container that lives"}),
     "remove wants a volume": ("\tif (remove_tree(driver->volumes, name) < 0)", "\tif (find(driver, name, err) < 0)\n\t\treturn -1;\n"
                               "\tif (remove_tree(driver->volumes, name) < 0)", {"remove of what is gone is success", "remove of what never was is success"}),
     "volumes are forgotten": ("\tclose(driver->volumes);\n\tfree(driver);", '\tunlinkat(driver->volumes, "kit-a", AT_REMOVEDIR);\n\tclose(driver->volumes);\n\tfree(driver);',
@@ -173,14 +178,14 @@ def test_a_broken_driver_fails_just_its_rule(tmp_path, sdk, fault):
 
 
 def test_a_driver_that_crashes_is_told(tmp_path, sdk):
-    before = os.listdir("/var/tmp")
     directory = new(tmp_path, "volume")
     source = (directory / "driver.c").read_text()
     (directory / "driver.c").write_text(source.replace("\treturn 0; /* a bind mount", "\tabort(); /* a bind mount"))
     assert make(directory, sdk).returncode == 0
-    code, report = check_plugin(directory / "mine.so")
+    (tmp_path / "work").mkdir()
+    code, report = check_plugin(directory / "mine.so", workdir=tmp_path / "work")
     assert code == 1 and "not ok - the driver does not crash" in report and "Aborted" in report
-    assert not [entry for entry in os.listdir("/var/tmp") if entry.startswith("gantry-check-") and entry not in before]
+    assert os.listdir(tmp_path / "work") == []
 
 
 # ---- the first header ----
