@@ -20,6 +20,7 @@ SYSCONFDIR ?= /etc
 UNITDIR ?= $(if $(filter /usr,$(PREFIX)),/lib,$(PREFIX)/lib)/systemd/system
 LIBEXEC := $(PREFIX)/lib/gantry
 SHARE   := $(PREFIX)/share/gantry
+DOC     := $(PREFIX)/share/doc/gantry
 CC      ?= gcc
 SAN     ?=
 
@@ -143,7 +144,8 @@ $(BUILD)/share/busybox.tar: $(BUILD)/tools/mkembedded /bin/busybox
 $(BUILD)/tools/mkembedded: $(call objects,scripts/mkembedded.c) $(call archive,base)
 	$(link) -pie -Wl,--gc-sections -o $@ $^ $(ARCHIVE_LIBS) -lnettle -ljansson
 
-# ---- what `gantry plugin new` writes ----
+# ---- what `gantry plugin new` writes, and what is there to read ----
+EXAMPLES := $(filter-out %.so,$(wildcard sdk/examples/*/*))
 TEMPLATES := $(wildcard sdk/template/*/*)
 $(BUILD)/share/template/%: sdk/template/%
 	@mkdir -p $(@D)
@@ -227,6 +229,8 @@ install: all
 	install -m 644 $(BUILD)/share/busybox.tar $(DESTDIR)$(SHARE)/
 	for file in $(TEMPLATES:sdk/%=%); do install -D -m 644 sdk/$$file $(DESTDIR)$(SHARE)/$$file || exit 1; done
 	install -m 644 sdk/gantry/*.h $(DESTDIR)$(PREFIX)/include/gantry/
+	install -D -m 644 sdk/README.md $(DESTDIR)$(DOC)/drivers.md
+	for file in $(EXAMPLES:sdk/%=%); do install -D -m $$(test -x sdk/$$file && echo 755 || echo 644) sdk/$$file $(DESTDIR)$(DOC)/$$file || exit 1; done
 	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' sdk/gantry-sdk.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/gantry-sdk.pc
 	sed 's|@BINDIR@|$(PREFIX)/bin|g' scripts/gantryd.service.in >$(DESTDIR)$(UNITDIR)/gantryd.service
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/man/,man1 man7 man8) $(COMPLETIONS:%=$(DESTDIR)$(PREFIX)/share/%)
@@ -238,11 +242,13 @@ install: all
 	$(BUILD)/bin/gantry completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/gantry.fish
 	test -e $(DESTDIR)$(SYSCONFDIR)/gantry/gantryd.ini || \
 		$(BUILD)/bin/gantryd --config /dev/null --print-config | sed '/^[a-z]/s/^/#/' >$(DESTDIR)$(SYSCONFDIR)/gantry/gantryd.ini
+	@grep -qF '$(LIBEXEC)/plugins' $(BUILD)/bin/gantryd || \
+		echo "make install: note: this gantryd was built for another PREFIX, and looks for its programs and drivers there; build with the same PREFIX" >&2
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/gantryd $(DESTDIR)$(PREFIX)/bin/gantry $(DESTDIR)$(UNITDIR)/gantryd.service \
 		$(DESTDIR)$(PREFIX)/lib/pkgconfig/gantry-sdk.pc
-	rm -rf $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(SHARE) $(DESTDIR)$(PREFIX)/include/gantry
+	rm -rf $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(SHARE) $(DESTDIR)$(DOC) $(DESTDIR)$(PREFIX)/include/gantry
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/gantry.1 $(DESTDIR)$(PREFIX)/share/man/man1/gantry-*.1 \
 		$(DESTDIR)$(PREFIX)/share/man/man8/gantryd.8 $(DRIVER_PAGES:$(BUILD)/man/%=$(DESTDIR)$(PREFIX)/share/man/man7/%) $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gantry \
 		$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_gantry $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/gantry.fish

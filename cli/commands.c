@@ -227,9 +227,10 @@ const struct command commands[] = {
 	{ .path = "plugin ls", .aliases = "plugin list", .usage = "[OPTIONS]", .summary = "List plugins",
 	  .flags = flags_network_ls, .run = command_plugin_ls },
 	{ .path = "plugin check", .usage = "FILE.so [KEY=VALUE...]", .summary = "Try every rule of the plugin ABI on a driver",
-	  .details = "Needs no daemon: the driver is loaded as the daemon loads it, in namespaces and a directory of the check's own, below $TMPDIR\n"
-		     "(/var/tmp), whose file system matters to storage drivers. KEY=VALUE are lines of its INI section. The report is TAP; the exit status is\n"
-		     "0 where every rule is kept, 1 where not, 2 where the plugin cannot be loaded.",
+	  .details = "Needs no daemon: the driver is loaded as the daemon loads it, in namespaces and a directory of the check's own, below $TMPDIR (/var/tmp), "
+		     "whose file system matters to storage drivers. KEY=VALUE are lines of its INI section, isolate=process among them.\n"
+		     "The report is TAP, where # SKIP marks a rule that could not be tried; the exit status is 0 where every rule is kept, 1 where not, "
+		     "2 where the plugin cannot be loaded.",
 	  .min = 1, .max = ANY_NUMBER, .run = command_plugin_check },
 	{ .path = "plugin disable", .usage = "PLUGIN [PLUGIN...]", .summary = "Disable one or more plugins",
 	  .details = "Their drivers are closed and cannot be used until gantry plugin enable, also after a restart of the daemon. A plugin that networks,\n"

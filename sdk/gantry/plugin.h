@@ -128,7 +128,7 @@ struct gantry_host {
 	/* The value of a declared INI key (its default where the file has none); NULL for an undeclared key, or one that
 	 * has neither value nor default. Valid as long as host. */
 	const char *(*config)(const struct gantry_host *host, const char *key);
-	/* True once the op should give up (deadline passed, client gone, daemon stopping). */
+	/* True once the op should give up (deadline passed, client gone, daemon stopping): undo, and fail with GANTRY_E_TIMEOUT. */
 	int (*cancelled)(const struct gantry_host *host, const struct gantry_call *call);
 	/* Tells users of something that happened to an object of the driver's ("link down"). */
 	void (*event)(const struct gantry_host *host, const char *object, const char *action, const char *detail);
@@ -234,8 +234,9 @@ __attribute__((unused)) static inline const char *gantry_option(const struct gan
 
 /* A mount, described and not performed: the container's own process mounts it inside its mount namespace.
  * type "bind": source is a directory or file; any other type: a file system with `source` as its source.
- * options are comma-separated as in mount(8); a comma inside a value is written "\,". For "overlay", a
- * lowerdir list of any length is passed on layer by layer. */
+ * options are comma-separated as in mount(8); a comma inside a value is written "\,". Those of mounts ("ro", "nosuid", "noatime") are of the container's
+ * mount alone, never of the file system, which others may have mounted otherwise; the rest is for the file system. For "overlay", a
+ * lowerdir list of any length is passed on layer by layer. A source that is a block device is opened by the engine: no container needs the right to. */
 struct gantry_mount {
 	uint32_t size;
 	uint32_t flags;                 /* GANTRY_MOUNT_* */
@@ -444,9 +445,10 @@ struct gantry_usage {
 	uint32_t size;
 	uint32_t reserved;
 	int64_t bytes;                  /* -1: unknown */
-	int64_t inodes;
+	int64_t inodes;                 /* the same */
 };
 
+/* Volumes' names obey [a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}. */
 struct gantry_volume_ops {
 	uint32_t size;
 	uint32_t reserved;
@@ -458,7 +460,7 @@ struct gantry_volume_ops {
 		      struct gantry_error *err);
 	int (*remove)(void *driver, const struct gantry_call *call, const char *name, struct gantry_error *err);
 	/* Describes the mount for a container, or for work on the files of one that does not run (container_id is then its id and a
-	 * suffix). Each mount() is paired with one release(), but of several mounts of a volume for one container_id the first release() ends all;
+	 * suffix). read_only: for a driver whose mounts differ then; the engine makes the container's mount read-only in any case. Each mount() is paired with one release(), but of several mounts of a volume for one container_id the first release() ends all;
 	 * after a crash the engine may call release() without mount(). */
 	int (*mount)(void *driver, const struct gantry_call *call, const char *name, const char *container_id, int read_only,
 		     struct gantry_mount *mount, struct gantry_error *err);
@@ -469,8 +471,8 @@ struct gantry_volume_ops {
 		       struct gantry_error *err);
 	int (*usage)(void *driver, const struct gantry_call *call, const char *name, struct gantry_usage *usage,
 		     struct gantry_error *err);
-	/* Since 1.2, where the driver counts its mounts. Once after open(), when the engine knows which containers live: of the mounts of an earlier
-	 * life, those in `uses` are all there should be. Release the others; restore what is missing. Mounts made since open() are none of
+	/* Since 1.2, where the driver counts its mounts. Once after open(), when the engine knows which containers live (release() may come before): of the
+	 * mounts of an earlier life, those in `uses` are all there should be. Release the others; restore what is missing. Mounts made since open() are none of
 	 * its business, as other ops run at the same time. */
 	int (*reconcile)(void *driver, const struct gantry_call *call, const struct gantry_volume_use *uses, size_t count, size_t use_size,
 			 struct gantry_error *err);
@@ -531,7 +533,9 @@ struct gantry_storage_ops {
 	/* Describes the mount of a layer over its parents. */
 	int (*mount)(void *driver, const struct gantry_call *call, const char *id, int read_only, struct gantry_mount *mount,
 		     struct gantry_error *err);
-	/* The changes of a layer against its parent; may run while the layer is mounted and written to. */
+	/* The changes of a layer against its parent; may run while the layer is mounted and written to. Names of one directory come in strcmp()'s order. A
+	 * directory with changes in it is told too, as GANTRY_MODIFIED, but for the layer's root; of an added directory all that is in it, of a deleted
+	 * one the directory alone. A file that was changed and changed back may be told. */
 	int (*diff)(void *driver, const struct gantry_call *call, const char *id, gantry_visit_change visit, void *arg,
 		    struct gantry_error *err);
 	/* Refused (GANTRY_E_CONFLICT) while other layers have it as parent. */

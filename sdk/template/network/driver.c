@@ -190,7 +190,8 @@ struct inside {
 	struct gantry_error *err;
 };
 
-static int default_route(struct nl_sock *sock, int index, const char *gateway, struct gantry_error *err)
+/* Given where it is wanted, taken where it is not: a container has one of its networks' default routes, and may get another's while it runs. */
+static int default_route(struct nl_sock *sock, int index, const char *gateway, int wanted, struct gantry_error *err)
 {
 	struct nl_addr *via = NULL, *any = NULL;
 	struct rtnl_route *route = rtnl_route_alloc();
@@ -205,14 +206,14 @@ static int default_route(struct nl_sock *sock, int index, const char *gateway, s
 		rtnl_route_set_family(route, (uint8_t)nl_addr_get_family(via));
 		rtnl_route_add_nexthop(route, hop);
 		hop = NULL;
-		rc = rtnl_route_add(sock, route, NLM_F_REPLACE);
+		rc = wanted ? rtnl_route_add(sock, route, NLM_F_REPLACE) : rtnl_route_delete(sock, route, 0);
 	}
 	if (hop)
 		rtnl_route_nh_free(hop);
 	rtnl_route_put(route);
 	nl_addr_put(any);
 	nl_addr_put(via);
-	return rc == 0 ? 0 : fail_nl(err, rc, "set the default route over", gateway);
+	return rc == 0 || (!wanted && rc == -NLE_OBJ_NOTFOUND) ? 0 : fail_nl(err, rc, "change the default route over", gateway);
 }
 
 static int configure(void *arg)
@@ -231,10 +232,10 @@ static int configure(void *arg)
 		rc = add_address(sock, index, endpoint->ipv6, inside->err);
 	if (rc == 0)
 		rc = set_up(sock, index, 0, endpoint->ifname, inside->err);
-	if (rc == 0 && endpoint->default_route && endpoint->gateway4[0])
-		rc = default_route(sock, index, endpoint->gateway4, inside->err);
-	if (rc == 0 && endpoint->default_route && endpoint->gateway6[0])
-		rc = default_route(sock, index, endpoint->gateway6, inside->err);
+	if (rc == 0 && endpoint->gateway4[0])
+		rc = default_route(sock, index, endpoint->gateway4, endpoint->default_route != 0, inside->err);
+	if (rc == 0 && endpoint->gateway6[0])
+		rc = default_route(sock, index, endpoint->gateway6, endpoint->default_route != 0, inside->err);
 	nl_socket_free(sock);
 	return rc;
 }
