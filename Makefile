@@ -166,9 +166,11 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_HELPERS) $(ARCHIVES)
 	$(link) -Wl,--gc-sections -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
 		$(DAEMON_LIBS) -lsmartcols -lhttp_parser -lcap -lcrypto -lbtrfsutil -lcmocka
 # Pure functions of drivers, by themselves.
-OVERLAY_PURE := $(addprefix $(BUILD)/pic/plugins/net-overlay/,etcd_data.o record.o pick.o table.o)
+OVERLAY_PURE := $(addprefix $(BUILD)/pic/plugins/net-overlay/,etcd_data.o record.o pick.o table.o hosts.o)
 $(BUILD)/tests/test_overlay_records $(BUILD)/fuzz/overlay: $(OVERLAY_PURE) $(PLUGIN_COMMON)
-$(BUILD)/obj/tests/unit/test_overlay_records.o $(BUILD)/obj/tests/fuzz/fuzz_overlay.o: CPPFLAGS += -Iplugins -I/usr/include/libnl3
+$(BUILD)/tests/test_overlay_wireguard: $(BUILD)/pic/plugins/net-overlay/wireguard.o $(PLUGIN_COMMON)
+$(BUILD)/tests/test_overlay_wireguard: DAEMON_LIBS += -lnl-3
+$(BUILD)/obj/tests/unit/test_overlay_records.o $(BUILD)/obj/tests/unit/test_overlay_wireguard.o $(BUILD)/obj/tests/fuzz/fuzz_overlay.o: CPPFLAGS += -Iplugins -I/usr/include/libnl3
 # Broken and foreign drivers for the loader's tests.
 TEST_PLUGINS := $(patsubst tests/data/plugins/%.c,$(BUILD)/tests/plugins/%.so,$(wildcard tests/data/plugins/*.c))
 $(filter $(BUILD)/tests/plugins/reload-%.so,$(TEST_PLUGINS)): tests/data/plugins/reload.c

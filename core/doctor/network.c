@@ -1,12 +1,14 @@
 /*
- * network.c - forwarding, nftables, and other people's firewalls: they are read, never touched.
+ * network.c - forwarding, nftables, and other people's firewalls: they are read, never touched; and what encrypted networks between hosts need.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <libmnl/libmnl.h>
 #include <libnftnl/chain.h>
+#include <linux/genetlink.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
+#include <linux/wireguard.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -142,6 +144,54 @@ static void check_bridge_filter(struct report *report)
 		 : "packets between containers of one network do not pass the host's firewall");
 }
 
+/* ---- networks between hosts ---- */
+
+/* Asks for the number of its messages, at which the kernel loads the module. Returns 0, or -1 with errno. */
+static int find_wireguard(void)
+{
+	char room[1024];
+	struct mnl_socket *socket = mnl_socket_open2(NETLINK_GENERIC, SOCK_CLOEXEC);
+	struct timeval patience = { .tv_sec = 5 };
+	uint32_t seq = (uint32_t)time(NULL);
+	int rc = -1;
+	if (socket && mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) == 0) {
+		struct nlmsghdr *message = mnl_nlmsg_put_header(room);
+		message->nlmsg_type = GENL_ID_CTRL;
+		message->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+		message->nlmsg_seq = seq;
+		struct genlmsghdr *header = mnl_nlmsg_put_extra_header(message, sizeof *header);
+		header->cmd = CTRL_CMD_GETFAMILY;
+		header->version = 1;
+		mnl_attr_put_strz(message, CTRL_ATTR_FAMILY_NAME, WG_GENL_NAME);
+		setsockopt(mnl_socket_get_fd(socket), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+		ssize_t len = mnl_socket_sendto(socket, message, message->nlmsg_len);
+		rc = len < 0 ? -1 : MNL_CB_OK;
+		while (rc == MNL_CB_OK) {
+			len = mnl_socket_recvfrom(socket, room, sizeof room);
+			rc = len < 0 ? -1 : mnl_cb_run(room, (size_t)len, seq, mnl_socket_get_portid(socket), NULL, NULL);
+		}
+	}
+	int why = errno;
+	if (socket)
+		mnl_socket_close(socket);
+	errno = why;
+	return rc < 0 ? -1 : 0;
+}
+
+/* Told where there are such networks. */
+static void check_encryption(struct report *report)
+{
+	const char *etcd = plugin_setting(report, "net-overlay", "etcd");
+	if (!report->root || !etcd || !etcd[0])
+		return;
+	if (find_wireguard() == 0)
+		found(report, "network.wireguard", FINE, "", "the kernel has WireGuard: networks between hosts can be encrypted");
+	else
+		found(report, "network.wireguard", WARNING, "load the module (modprobe wireguard), or run a kernel with CONFIG_WIREGUARD",
+		      "this host cannot join encrypted networks (overlay's option `encrypted`), which need WireGuard: %s",
+		      errno == ENOENT ? "this kernel does not have it" : strerror(errno));
+}
+
 /* ---- Docker ---- */
 
 static void check_docker(struct report *report)
@@ -171,5 +221,6 @@ void check_network(struct report *report)
 	check_nftables(report);
 	check_legacy(report);
 	check_bridge_filter(report);
+	check_encryption(report);
 	check_docker(report);
 }

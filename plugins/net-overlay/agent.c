@@ -49,18 +49,35 @@ void agent_kick(struct overlay *self)
 	pthread_cond_signal(&self->kick);
 }
 
-int agent_await(struct overlay *self, const struct gantry_call *call, bool lease, int64_t deadline, struct gantry_error *err)
+/* -1: there is nothing to wait for any more. With the lock held, given up meanwhile. */
+static int wait_on(struct overlay *self, const struct gantry_call *call, int64_t deadline, struct gantry_error *err)
 {
 	char why[sizeof self->trouble];
+	int64_t now = etcd_now(), until = now + SECOND_NS / 4 < deadline ? now + SECOND_NS / 4 : deadline;
+	struct timespec when = { .tv_sec = until / SECOND_NS, .tv_nsec = until % SECOND_NS };
+	if (now >= deadline || self->stop || self->host->cancelled(self->host, call)) {
+		etcd_why(self->etcd, why, sizeof why);
+		return gantry_fail(err, GANTRY_E_UNAVAILABLE, "%s",
+				   self->trouble[0] ? self->trouble : why[0] ? why : "etcd has not said yet what networks there are: try again");
+	}
+	pthread_cond_timedwait(&self->changed, &self->lock, &when);
+	return 0;
+}
+
+int agent_await(struct overlay *self, const struct gantry_call *call, bool lease, int64_t deadline, struct gantry_error *err)
+{
 	while (!self->known || (lease && !self->lease)) {
-		int64_t now = etcd_now(), until = now + SECOND_NS / 4 < deadline ? now + SECOND_NS / 4 : deadline;
-		struct timespec when = { .tv_sec = until / SECOND_NS, .tv_nsec = until % SECOND_NS };
-		if (now >= deadline || self->stop || self->host->cancelled(self->host, call)) {
-			etcd_why(self->etcd, why, sizeof why);
-			return gantry_fail(err, GANTRY_E_UNAVAILABLE, "%s",
-					   self->trouble[0] ? self->trouble : why[0] ? why : "etcd has not said yet what networks there are: try again");
-		}
-		pthread_cond_timedwait(&self->changed, &self->lock, &when);
+		if (wait_on(self, call, deadline, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int agent_await_key(struct overlay *self, const struct gantry_call *call, int64_t deadline, struct gantry_error *err)
+{
+	while (!self->lease || memcmp(self->told_key, self->tunnel.key, sizeof self->told_key) != 0) {
+		if (wait_on(self, call, deadline, err) < 0)
+			return -1;
 	}
 	return 0;
 }
@@ -95,7 +112,11 @@ static int put_host(struct overlay *self, int64_t lease, bool only_if_absent, bo
 	struct etcd_txn txn;
 	char key[KEY_ROOM];
 	int64_t revision;
-	char *text = host_to_text(self);
+	unsigned char public_key[WIREGUARD_KEY_LEN];
+	pthread_mutex_lock(&self->lock);
+	memcpy(public_key, self->tunnel.key, sizeof public_key);
+	pthread_mutex_unlock(&self->lock);
+	char *text = host_to_text(self, public_key);
 	key_host(self, key);
 	etcd_txn_begin(&txn);
 	if (only_if_absent)
@@ -106,25 +127,34 @@ static int put_host(struct overlay *self, int64_t lease, bool only_if_absent, bo
 		txn.broken = true;
 	etcd_get(&txn, true, key);
 	free(text);
-	return etcd_commit(self->etcd, &txn, 0, done, &revision, found, err);
+	if (etcd_commit(self->etcd, &txn, 0, done, &revision, found, err) < 0)
+		return -1;
+	if (*done) {
+		pthread_mutex_lock(&self->lock);
+		memcpy(self->told_key, public_key, sizeof self->told_key);
+		pthread_cond_broadcast(&self->changed);
+		pthread_mutex_unlock(&self->lock);
+	}
+	return 0;
 }
 
 /* Two engines with one address would take each other's traffic. */
 static int register_host(struct overlay *self, int64_t lease, struct gantry_error *err)
 {
 	struct etcd_pairs found = { 0 };
-	char instance[33] = "", name[65] = "?";
+	char instance[33] = "";
+	struct host other = { .name = "?" };
 	bool done = false;
 	if (put_host(self, lease, true, &done, &found, err) < 0)
 		return -1;
 	if (!done && found.count)
-		host_from_text(found.items[0].value, instance, name);
+		host_from_text(found.items[0].value, instance, &other);
 	etcd_pairs_free(&found);
 	if (done)
 		return 0;
 	if (instance[0] && strcmp(instance, self->instance) != 0)
 		return gantry_fail(err, GANTRY_E_CONFLICT, "address %s is that of host %s in etcd already: set `underlay` in section [plugin.net-overlay]",
-				   self->vtep.text, name);
+				   self->vtep.text, other.name);
 	return put_host(self, lease, false, &done, NULL, err);
 }
 
@@ -162,6 +192,23 @@ static int keep_lease(struct overlay *self, struct gantry_error *err)
 	agent_lease_lost(self, lease);
 	pthread_mutex_unlock(&self->lock);
 	return take_lease(self, err);
+}
+
+/* The host's record has the key that the tunnel has, or none. The keeper alone writes it, so that the last word is the right one. */
+static int tell_key(struct overlay *self, struct gantry_error *err)
+{
+	bool done;
+	pthread_mutex_lock(&self->lock);
+	int64_t lease = self->lease;
+	bool told = memcmp(self->told_key, self->tunnel.key, sizeof self->told_key) == 0;
+	pthread_mutex_unlock(&self->lock);
+	if (!lease || told || put_host(self, lease, false, &done, NULL, err) == 0)
+		return 0;
+	pthread_mutex_lock(&self->lock);
+	if (err->kind == GANTRY_E_NOT_FOUND)
+		agent_lease_lost(self, lease);
+	pthread_mutex_unlock(&self->lock);
+	return -1;
 }
 
 /* ---- what is not registered, and what is left over ---- */
@@ -278,7 +325,7 @@ static int tend(struct overlay *self, struct gantry_error *err)
 {
 	char after[ID_LEN + 1] = "";
 	int more = 1;
-	if (keep_lease(self, err) < 0)
+	if (keep_lease(self, err) < 0 || tell_key(self, err) < 0)
 		return -1;
 	while (more > 0)
 		more = register_next(self, after, err);

@@ -17,7 +17,7 @@ static void pass_over(struct overlay *self, const char *what, const char *id, co
 	if (self->passed_over_ns && now - self->passed_over_ns < QUIET_NS)
 		return;
 	self->passed_over_ns = now;
-	log_line(self->host, GANTRY_WARN, "the record of %s %.12s in etcd is passed over: %s", what, id, why);
+	log_line(self->host, GANTRY_WARN, "the record of %s %.*s in etcd is passed over: %s", what, id_valid(id) ? 12 : ADDRESS_TEXT, id, why);
 }
 
 /* ---- networks ---- */
@@ -70,6 +70,89 @@ static void network_is(struct overlay *self, const char *id, const struct etcd_p
 		tell_news(self, NULL);
 	else
 		pass_over(self, "network", id, "there are too many");
+}
+
+/* ---- hosts ---- */
+
+/* Who is behind which key. */
+static void hosts_changed(struct overlay *self)
+{
+	struct gantry_error err = { .size = sizeof err };
+	if (self->reading || !self->tunnel.ifindex)
+		return;
+	if (tunnel_sync(self, &err) < 0)
+		log_line(self->host, GANTRY_WARN, "keys of other hosts: %s", err.message);
+	for (struct network *network = self->networks; network; network = network->next) {
+		if (network->encrypted && neighbours_sync(self, network, &err) < 0)
+			log_line(self->host, GANTRY_WARN, "network %s: %s", network->name, err.message);
+	}
+}
+
+static void host_is(struct overlay *self, const struct address *vtep, const struct etcd_pair *pair)
+{
+	struct host from = { .vtep = *vtep, .revision = pair->revision, .seen = true };
+	const struct host *before = host_find(self, vtep);
+	char instance[33];
+	if (host_from_text(pair->value, instance, &from) < 0) {
+		pass_over(self, "host", vtep->text, "it is none");
+		memset(from.key, 0, sizeof from.key);
+	}
+	bool same = before ? memcmp(before->key, from.key, sizeof from.key) == 0 : !wireguard_key_is_set(from.key);
+	if (host_put(self, &from) < 0)
+		pass_over(self, "host", vtep->text, "there are too many");
+	else if (!same)
+		hosts_changed(self);
+}
+
+static void host_is_gone(struct overlay *self, const struct host *host)
+{
+	bool keyed = wireguard_key_is_set(host->key);
+	struct address vtep = host->vtep;
+	host_drop(self, &vtep);
+	if (keyed)
+		hosts_changed(self);
+}
+
+/* "ADDRESS" */
+static void change_host(struct overlay *self, const char *rest, const struct etcd_pair *pair)
+{
+	struct address vtep;
+	if (address_parse(rest, 0, false, &vtep) < 0)
+		return;
+	const struct host *host = host_find(self, &vtep);
+	if (pair->value)
+		host_is(self, &vtep, pair);
+	else if (host)
+		host_is_gone(self, host);
+}
+
+struct unseen_hosts {
+	struct address list[64];
+	size_t count;
+};
+
+static void note_unseen_host(struct host *host, void *arg)
+{
+	struct unseen_hosts *unseen = arg;
+	if (!host->seen && unseen->count < sizeof unseen->list / sizeof unseen->list[0])
+		unseen->list[unseen->count++] = host->vtep;
+}
+
+static void drop_unseen_hosts(struct overlay *self)
+{
+	struct unseen_hosts unseen;
+	do {
+		unseen.count = 0;
+		each_host(self, note_unseen_host, &unseen);
+		for (size_t i = 0; i < unseen.count; i++)
+			host_drop(self, &unseen.list[i]);
+	} while (unseen.count);
+}
+
+static void unsee_host(struct host *host, void *arg)
+{
+	(void)arg;
+	host->seen = false;
 }
 
 /* ---- members ---- */
@@ -156,6 +239,8 @@ void change_apply(struct overlay *self, const struct etcd_pair *pair)
 			network_is(self, rest + 9, pair);
 		else if (network)
 			network_is_gone(self, network, pair->revision);
+	} else if (strncmp(rest, "hosts/", 6) == 0) {
+		change_host(self, rest + 6, pair);
 	} else if (strncmp(rest, "endpoints/", 10) == 0) {
 		change_endpoint(self, rest + 10, pair);
 	} else if (strcmp(rest, "guard") == 0) {
@@ -176,6 +261,8 @@ static void unsee(struct member *member, void *arg)
 void changes_begin(struct overlay *self, bool anew)
 {
 	self->guard = 0;
+	self->reading = true;
+	each_host(self, unsee_host, NULL);
 	for (struct network *network = self->networks; network; network = network->next) {
 		network->seen = false;
 		if (anew)
@@ -213,6 +300,8 @@ void changes_end(struct overlay *self, int64_t revision)
 {
 	struct network *next;
 	struct gantry_error err = { .size = sizeof err };
+	self->reading = false;
+	drop_unseen_hosts(self);
 	for (struct network *network = self->networks; network; network = next) {
 		next = network->next;
 		drop_unseen(self, network, revision);
@@ -220,11 +309,14 @@ void changes_end(struct overlay *self, int64_t revision)
 			network_is_gone(self, network, revision);
 	}
 	self->known = true;
+	if (tunnel_sync(self, &err) < 0)
+		log_line(self->host, GANTRY_WARN, "keys of other hosts: %s", err.message);
 	for (struct network *network = self->networks; network; network = network->next) {
 		bool new = network_has_locals(self, network->id) && !network->vxlan;
 		if ((new ? links_ensure(self, network, &err) : neighbours_sync(self, network, &err)) < 0)
 			log_line(self->host, GANTRY_WARN, "network %s: %s", network->name, err.message);
 	}
+	tunnel_tidy(self);
 	tell_news(self, NULL);
 	pthread_cond_broadcast(&self->changed);
 }

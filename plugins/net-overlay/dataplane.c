@@ -13,6 +13,7 @@
 
 #define ROOM_IPV4 50            /* of the tunnel: outer IPv4, UDP, VXLAN, inner Ethernet */
 #define ROOM_IPV6 70
+#define ROOM_ENCRYPTED 80       /* that and WireGuard, more than for a network that is not */
 #define ALIAS "gantry overlay "
 
 static void bridge_name(const struct network *network, char name[IFNAMSIZ])
@@ -27,13 +28,26 @@ static void vxlan_name(const struct network *network, char name[IFNAMSIZ])
 
 /* ---- MTU ---- */
 
+/* The tunnel's rest, of which the kernel takes no more; *mtu: what is wished for, 0: nothing. */
+static int find_encrypted_mtu(const struct overlay *self, const struct network *network, uint32_t *mtu, struct gantry_error *err)
+{
+	uint32_t most = self->tunnel.mtu - ROOM_IPV6, wished = *mtu;
+	if (wished && !network->mtu)
+		wished = wished > ROOM_ENCRYPTED ? wished - ROOM_ENCRYPTED : 0;
+	*mtu = wished ? wished : most;
+	if (*mtu > most || *mtu < 68 || (network->ipv6 && *mtu < 1280))
+		return gantry_fail(err, GANTRY_E_UNSUPPORTED, "network %s: an MTU of %u cannot be: this host's way to the others has room for %u of an encrypted network%s",
+				   network->name, *mtu, most, network->ipv6 ? ", and IPv6 needs 1280" : "");
+	return 0;
+}
+
 static int find_mtu(const struct overlay *self, const struct network *network, uint32_t *mtu, struct gantry_error *err)
 {
 	struct address address;
 	uint32_t underlay = 0, room = self->vtep.family == AF_INET ? ROOM_IPV4 : ROOM_IPV6;
 	*mtu = network->mtu ? network->mtu : self->settings.mtu;
-	if (*mtu)
-		return 0;
+	if (*mtu || network->encrypted)
+		return network->encrypted ? find_encrypted_mtu(self, network, mtu, err) : 0;
 	if (underlay_find(self->vtep.text, &address, &underlay, err) < 0)
 		return -1;
 	if (underlay < room + (network->ipv6 ? 1280u : 68u))
@@ -78,7 +92,10 @@ static void put_vxlan(struct batch *batch, const struct overlay *self, const str
 	put_text(batch, IFLA_INFO_KIND, "vxlan");
 	struct nlattr *data = nest(batch, IFLA_INFO_DATA);
 	put_u32(batch, IFLA_VXLAN_ID, network->vni);
-	put(batch, self->vtep.family == AF_INET ? IFLA_VXLAN_LOCAL : IFLA_VXLAN_LOCAL6, self->vtep.bytes, address_len(&self->vtep));
+	const struct address *local = network->encrypted ? &self->tunnel.address : &self->vtep;
+	put(batch, local->family == AF_INET ? IFLA_VXLAN_LOCAL : IFLA_VXLAN_LOCAL6, local->bytes, address_len(local));
+	if (network->encrypted)
+		put_u32(batch, IFLA_VXLAN_LINK, (uint32_t)self->tunnel.ifindex);
 	put(batch, IFLA_VXLAN_PORT, &port, sizeof port);
 	put_u8(batch, IFLA_VXLAN_LEARNING, 0);
 	put_u8(batch, IFLA_VXLAN_PROXY, 1);
@@ -103,6 +120,48 @@ static int make_vxlan(struct nl_sock *sock, const struct overlay *self, const st
 		return gantry_fail(err, GANTRY_E_CONFLICT, "network %s: VXLAN identifier %u on port %u is in use on this host by somebody else", network->name,
 				   network->vni, self->settings.port);
 	return -1;
+}
+
+struct bound {
+	int ifindex;                    /* 0: it is no VXLAN link */
+	struct address address;
+	uint32_t through;
+};
+
+static int note_bound(void *arg, struct nlmsghdr *answer)
+{
+	struct bound *bound = arg;
+	struct nlattr *attributes[IFLA_MAX + 1], *info[IFLA_INFO_MAX + 1], *data[IFLA_VXLAN_MAX + 1];
+	const struct ifinfomsg *header = nlmsg_data(answer);
+	if (nlmsg_parse(answer, sizeof *header, attributes, IFLA_MAX, NULL) < 0 || !attributes[IFLA_LINKINFO] ||
+	    nla_parse_nested(info, IFLA_INFO_MAX, attributes[IFLA_LINKINFO], NULL) < 0 || !info[IFLA_INFO_KIND] || !info[IFLA_INFO_DATA] ||
+	    strncmp(nla_data(info[IFLA_INFO_KIND]), "vxlan", (size_t)nla_len(info[IFLA_INFO_KIND])) != 0 ||
+	    nla_parse_nested(data, IFLA_VXLAN_MAX, info[IFLA_INFO_DATA], NULL) < 0)
+		return 0;
+	bound->ifindex = header->ifi_index;
+	if (data[IFLA_VXLAN_LINK])
+		bound->through = nla_get_u32(data[IFLA_VXLAN_LINK]);
+	if (data[IFLA_VXLAN_LOCAL6] && nla_len(data[IFLA_VXLAN_LOCAL6]) == 16) {
+		bound->address.family = AF_INET6;
+		memcpy(bound->address.bytes, nla_data(data[IFLA_VXLAN_LOCAL6]), 16);
+	}
+	return 0;
+}
+
+/* A VXLAN link of an encrypted network's name that leads anywhere but through the tunnel is none of its. */
+static int drop_unbound(struct nl_sock *sock, const struct overlay *self, const char *name, struct gantry_error *err)
+{
+	struct bound bound = { 0 };
+	struct ifinfomsg header = { .ifi_family = AF_UNSPEC };
+	struct nl_msg *request = nlmsg_alloc_simple(RTM_GETLINK, NLM_F_REQUEST);
+	if (request && (nlmsg_append(request, &header, sizeof header, NLMSG_ALIGNTO) < 0 || nla_put_string(request, IFLA_IFNAME, name) < 0)) {
+		nlmsg_free(request);
+		request = NULL;
+	}
+	if (netlink_ask(sock, request, note_bound, &bound) < 0)
+		return errno == ENODEV ? 0 : gantry_fail_errno(err, GANTRY_E_INTERNAL, errno, "look for link %s", name);
+	bool right = bound.through == (uint32_t)self->tunnel.ifindex && address_equal(&bound.address, &self->tunnel.address);
+	return right || !bound.ifindex ? 0 : link_delete(sock, bound.ifindex, err);
 }
 
 /* *index: of the link, made or found. */
@@ -228,6 +287,8 @@ static int ensure(struct overlay *self, struct nl_sock *sock, struct network *ne
 	char bridge[IFNAMSIZ], vxlan[IFNAMSIZ];
 	bridge_name(network, bridge);
 	vxlan_name(network, vxlan);
+	if (network->encrypted && drop_unbound(sock, self, vxlan, err) < 0)
+		return -1;
 	if (find_mtu(self, network, &network->link_mtu, err) < 0 || find_or_make(sock, self, network, bridge, "bridge", &network->bridge, err) < 0 ||
 	    find_or_make(sock, self, network, vxlan, "vxlan", &network->vxlan, err) < 0 || set_sysctls(self, network, bridge, vxlan, err) < 0 ||
 	    bring_up(sock, network, vxlan, err) < 0)
@@ -253,6 +314,8 @@ static bool stand(const struct network *network)
 
 int links_ensure(struct overlay *self, struct network *network, struct gantry_error *err)
 {
+	if (network->encrypted && tunnel_ensure(self, network->name, err) < 0)
+		return -1;
 	if (stand(network))
 		return nat_ensure(self, err);
 	struct nl_sock *sock = netlink_open(NETLINK_ROUTE, err);
@@ -289,6 +352,7 @@ void links_remove(struct overlay *self, struct network *network)
 	network->bridge = network->vxlan = 0;
 	if (!sock || (had && nat_rebuild(self, &err) < 0))
 		log_line(self->host, GANTRY_WARN, "network %s: %s", network->name, err.message);
+	tunnel_tidy(self);
 }
 
 static bool is_ours(const struct link *link, void *arg)
@@ -296,12 +360,18 @@ static bool is_ours(const struct link *link, void *arg)
 	(void)arg;
 	return (strncmp(link->name, BRIDGE_PREFIX, 3) == 0 && strcmp(link->kind, "bridge") == 0) ||
 	       (strncmp(link->name, VXLAN_PREFIX, 3) == 0 && strcmp(link->kind, "vxlan") == 0) ||
+	       (strncmp(link->name, TUNNEL_PREFIX, 3) == 0 && strcmp(link->kind, WIREGUARD_KIND) == 0) ||
 	       (strncmp(link->name, HOST_END_PREFIX, 3) == 0 && strcmp(link->kind, "veth") == 0);
 }
 
 static bool is_wanted(const struct overlay *self, const struct link *link)
 {
 	bool host_end = strncmp(link->name, HOST_END_PREFIX, 3) == 0;
+	char tunnel[IFNAMSIZ];
+	tunnel_name(self, tunnel);
+	/* Whether one of them is encrypted is known when etcd was read: tunnel_tidy(). */
+	if (self->locals && strcmp(link->name, tunnel) == 0)
+		return true;
 	for (const struct local *local = self->locals; local; local = local->next) {
 		if (strncmp(link->name + 3, host_end ? local->member.id : local->network_id, 12) == 0)
 			return true;
@@ -326,5 +396,6 @@ int links_sweep(struct overlay *self, struct gantry_error *err)
 		if (!stand(network))
 			network->bridge = network->vxlan = 0;
 	}
+	tunnel_look(self);
 	return rc;
 }

@@ -204,12 +204,20 @@ static int admit(struct overlay *self, const struct gantry_call *call, struct ad
 {
 	const char *network_id = admission->endpoint->network_id;
 	int64_t deadline = op_deadline(self, call);
+	bool ready = false;
 	for (int tries = 0; tries < TRIES; tries++) {
 		if (agent_await(self, call, true, deadline, err) < 0)
 			return -1;
 		struct network *network = network_find(self, network_id);
 		if (!network || network->gone)
 			return gantry_fail(err, GANTRY_E_NOT_FOUND, "network %.12s is not there any more: another host removed it", network_id);
+		if (network->encrypted && !ready) {
+			if (tunnel_ensure(self, network->name, err) < 0 || agent_await_key(self, call, deadline, err) < 0)
+				return -1;
+			/* The lock was given up: all may be different. */
+			ready = true;
+			continue;
+		}
 		int rc = try_claim(self, network, admission, deadline, err);
 		if (rc != 0)
 			return rc < 0 ? -1 : 0;
@@ -246,6 +254,7 @@ static int admit_again(const struct overlay *self, const struct local *local, st
 static int prepare(struct overlay *self, const struct gantry_call *call, struct admission *admission, struct veth *veth, struct gantry_error *err)
 {
 	pthread_mutex_lock(&self->lock);
+	self->tunnel.joins++;
 	struct local *local = local_find(self, admission->endpoint->id);
 	int rc = local ? admit_again(self, local, admission, err) : admit(self, call, admission, err);
 	struct network *network = rc == 0 ? network_find(self, admission->endpoint->network_id) : NULL;
@@ -258,6 +267,9 @@ static int prepare(struct overlay *self, const struct gantry_call *call, struct 
 				       .hairpin = published_find(&self->publishing, admission->endpoint->id) != NULL };
 		veth_name(HOST_END_PREFIX, admission->endpoint->id, veth->host_end);
 	}
+	self->tunnel.joins--;
+	if (rc < 0)
+		tunnel_tidy(self);
 	pthread_mutex_unlock(&self->lock);
 	return rc;
 }
@@ -435,6 +447,7 @@ int overlay_reconcile(void *driver, const struct gantry_call *call, const struct
 		if (network_has_locals(self, network->id) && links_ensure(self, network, &why) < 0)
 			log_line(self->host, GANTRY_WARN, "network %s: %s", network->name, why.message);
 	}
+	tunnel_tidy(self);
 	agent_kick(self);
 	pthread_mutex_unlock(&self->lock);
 	return rc;

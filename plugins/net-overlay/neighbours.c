@@ -3,6 +3,8 @@
  * that of the bridge (to the link), the address in its neighbour table, from which the link answers ARP and neighbour solicitation by itself. So nothing is
  * ever flooded to other hosts, and nothing is learnt from what comes in.
  *
+ * In an encrypted network the host's address is the one that it has in the tunnel. Of a host without a key nobody is behind anything: what is for it is dropped.
+ *
  * A container that comes or goes costs its own entries. All of a network's are compared with the kernel's where its links are made or taken up, and where the
  * changes were not followed for a while: each is looked up by its MAC, and what differs is written.
  */
@@ -14,6 +16,37 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define QUIET_NS 10000000000LL
+
+/* ---- the way there ---- */
+
+/* Where the link sends what is for a member. */
+struct way {
+	struct address to;              /* family 0: nowhere */
+	int ifindex;                    /* of the link to go through; 0: any */
+};
+
+static struct way find_way(const struct overlay *self, const struct network *network, const struct member *member)
+{
+	struct way way = { .to = member->vtep };
+	if (!network->encrypted)
+		return way;
+	way.ifindex = self->tunnel.ifindex;
+	if (!tunnel_way(self, &member->vtep, &way.to))
+		way.to.family = 0;
+	return way;
+}
+
+static void tell_keyless(struct overlay *self, const struct network *network, const struct member *member)
+{
+	int64_t now = etcd_now();
+	if (self->keyless_ns && now - self->keyless_ns < QUIET_NS)
+		return;
+	self->keyless_ns = now;
+	log_line(self->host, GANTRY_WARN, "network %s is encrypted, and host %s (%s) has published no key: nothing is sent to its containers", network->name,
+		 member->host, member->vtep.text);
+}
+
 /* ---- messages ---- */
 
 static struct ndmsg header_for(const struct network *network, int family, uint16_t state, uint8_t flags)
@@ -21,10 +54,8 @@ static struct ndmsg header_for(const struct network *network, int family, uint16
 	return (struct ndmsg){ .ndm_family = (unsigned char)family, .ndm_ifindex = network->vxlan, .ndm_state = state, .ndm_flags = flags };
 }
 
-static void put_neighbour(struct batch *batch, const struct network *network, bool add, struct ndmsg header, const unsigned char *mac,
-			  const struct address *to)
+static void put_neighbour(struct batch *batch, bool add, struct ndmsg header, const unsigned char *mac, const struct address *to)
 {
-	(void)network;
 	message(batch, add ? "tell where a container of another host is" : "forget a container of another host", add ? RTM_NEWNEIGH : RTM_DELNEIGH,
 		add ? NLM_F_CREATE | NLM_F_REPLACE : 0, &header, sizeof header);
 	if (mac)
@@ -36,21 +67,24 @@ static void put_neighbour(struct batch *batch, const struct network *network, bo
 /* The entries of a member. */
 enum { IN_LINK = 1, IN_BRIDGE = 2, IPV4 = 4, IPV6 = 8, PER_MEMBER = 4 };
 
-static unsigned entries_of(const struct member *member)
+static unsigned entries_of(const struct member *member, const struct way *way)
 {
-	return IN_LINK | IN_BRIDGE | (member->ipv4.family ? IPV4 : 0) | (member->ipv6.family ? IPV6 : 0);
+	return (way->to.family ? IN_LINK : 0) | IN_BRIDGE | (member->ipv4.family ? IPV4 : 0) | (member->ipv6.family ? IPV6 : 0);
 }
 
-static void put_member(struct batch *batch, const struct network *network, bool add, const struct member *member, unsigned which)
+static void put_member(struct batch *batch, const struct network *network, bool add, const struct member *member, const struct way *way, unsigned which)
 {
-	if (which & IN_LINK)
-		put_neighbour(batch, network, add, header_for(network, AF_BRIDGE, NUD_PERMANENT | NUD_NOARP, NTF_SELF), member->mac, &member->vtep);
+	if (which & IN_LINK) {
+		put_neighbour(batch, add, header_for(network, AF_BRIDGE, NUD_PERMANENT | NUD_NOARP, NTF_SELF), member->mac, &way->to);
+		if (way->ifindex)
+			put_u32(batch, NDA_IFINDEX, (uint32_t)way->ifindex);
+	}
 	if (which & IN_BRIDGE)
-		put_neighbour(batch, network, add, header_for(network, AF_BRIDGE, NUD_NOARP, NTF_MASTER), member->mac, NULL);
+		put_neighbour(batch, add, header_for(network, AF_BRIDGE, NUD_NOARP, NTF_MASTER), member->mac, NULL);
 	if (which & IPV4)
-		put_neighbour(batch, network, add, header_for(network, AF_INET, NUD_PERMANENT, 0), add ? member->mac : NULL, &member->ipv4);
+		put_neighbour(batch, add, header_for(network, AF_INET, NUD_PERMANENT, 0), add ? member->mac : NULL, &member->ipv4);
 	if (which & IPV6)
-		put_neighbour(batch, network, add, header_for(network, AF_INET6, NUD_PERMANENT, 0), add ? member->mac : NULL, &member->ipv6);
+		put_neighbour(batch, add, header_for(network, AF_INET6, NUD_PERMANENT, 0), add ? member->mac : NULL, &member->ipv6);
 }
 
 static void run(const struct overlay *self, struct batch *batch, bool add)
@@ -71,8 +105,11 @@ static void change(struct overlay *self, const struct network *network, bool add
 		log_line(self->host, GANTRY_WARN, "%s", err.message);
 		return;
 	}
+	struct way way = find_way(self, network, member);
+	if (add && !way.to.family)
+		tell_keyless(self, network, member);
 	batch_begin(&batch, sock);
-	put_member(&batch, network, add, member, entries_of(member));
+	put_member(&batch, network, add, member, &way, entries_of(member, &way));
 	run(self, &batch, add);
 	nl_socket_free(sock);
 }
@@ -92,6 +129,7 @@ void neighbour_remove(struct overlay *self, const struct network *network, const
 /* A member of another host, and which of its entries the kernel has. */
 struct want {
 	const struct member *member;
+	struct way way;
 	unsigned has;
 };
 
@@ -101,10 +139,11 @@ struct stale {
 	unsigned char mac[6], to[16];
 	bool has_mac, has_to;
 	unsigned to_len;
+	uint32_t through;               /* of a forwarding entry; 0: any link */
 };
 
 struct sync {
-	const struct overlay *self;
+	struct overlay *self;
 	const struct network *network;
 	struct want *wants;             /* by MAC */
 	size_t want_count;
@@ -117,8 +156,12 @@ struct sync {
 static void note_want(struct member *member, void *arg)
 {
 	struct sync *sync = arg;
-	if (!is_own(sync->self, member))
-		sync->wants[sync->want_count++].member = member;
+	if (is_own(sync->self, member))
+		return;
+	struct want *want = &sync->wants[sync->want_count++];
+	*want = (struct want){ .member = member, .way = find_way(sync->self, sync->network, member) };
+	if (!want->way.to.family)
+		tell_keyless(sync->self, sync->network, member);
 }
 
 static int by_mac(const void *a, const void *b)
@@ -156,12 +199,14 @@ static bool is_at(const struct address *address, const void *bytes, size_t len)
 }
 
 /* A forwarding entry is wanted for a MAC, to its host where it says so; a neighbour entry for an address with its MAC. `which`: one of the entries. */
-static bool is_wanted(struct sync *sync, unsigned which, const unsigned char *mac, const void *to, size_t len)
+static bool is_wanted(struct sync *sync, unsigned which, const unsigned char *mac, const void *to, size_t len, uint32_t through)
 {
 	bool found = false;
 	for (size_t i = find_mac(sync, mac); i < sync->want_count && memcmp(sync->wants[i].member->mac, mac, 6) == 0; i++) {
 		const struct member *member = sync->wants[i].member;
-		bool same = which == IN_BRIDGE || (to && is_at(which == IN_LINK ? &member->vtep : which == IPV4 ? &member->ipv4 : &member->ipv6, to, len));
+		const struct way *way = &sync->wants[i].way;
+		bool same = which == IN_BRIDGE || (to && is_at(which == IN_LINK ? &way->to : which == IPV4 ? &member->ipv4 : &member->ipv6, to, len));
+		same &= which != IN_LINK || (uint32_t)way->ifindex == through;
 		if (same)
 			sync->wants[i].has |= which;
 		found |= same;
@@ -169,7 +214,7 @@ static bool is_wanted(struct sync *sync, unsigned which, const unsigned char *ma
 	return found;
 }
 
-static void remember(struct sync *sync, const struct ndmsg *header, struct nlattr *mac, struct nlattr *to, bool master)
+static void remember(struct sync *sync, const struct ndmsg *header, struct nlattr *mac, struct nlattr *to, uint32_t through, bool master)
 {
 	if (sync->stale_count == sync->room) {
 		size_t room = sync->room ? sync->room * 2 : 64;
@@ -182,7 +227,7 @@ static void remember(struct sync *sync, const struct ndmsg *header, struct nlatt
 		sync->room = room;
 	}
 	struct stale *stale = &sync->stale[sync->stale_count++];
-	*stale = (struct stale){ .header = *header, .has_mac = mac && header->ndm_family == AF_BRIDGE, .has_to = to != NULL };
+	*stale = (struct stale){ .header = *header, .has_mac = mac && header->ndm_family == AF_BRIDGE, .has_to = to != NULL, .through = through };
 	stale->header.ndm_flags = header->ndm_family == AF_BRIDGE ? (master ? NTF_MASTER : NTF_SELF) : 0;
 	stale->header.ndm_state = 0;
 	if (stale->has_mac)
@@ -201,14 +246,16 @@ static int note_entry(void *arg, struct nlmsghdr *answer)
 		return 0;
 	struct nlattr *mac = attributes[NDA_LLADDR], *to = attributes[NDA_DST];
 	bool bridge = header->ndm_family == AF_BRIDGE, master = attributes[NDA_MASTER] != NULL;
+	bool bound = bridge && !master && attributes[NDA_IFINDEX] && nla_len(attributes[NDA_IFINDEX]) == (int)sizeof(uint32_t);
+	uint32_t through = bound ? nla_get_u32(attributes[NDA_IFINDEX]) : 0;
 	unsigned which = bridge ? (master ? IN_BRIDGE : IN_LINK) : header->ndm_family == AF_INET ? IPV4 : IPV6;
 	/* The bridge's own entry for the link's MAC; entries that the kernel makes and drops by itself. */
 	if ((bridge && master && (header->ndm_state & NUD_PERMANENT)) || (!bridge && !(header->ndm_state & NUD_PERMANENT)) ||
 	    (mac && nla_len(mac) != 6) || (to && nla_len(to) > 16) || (!bridge && !to))
 		return 0;
 	sync->read++;
-	if (!mac || !is_wanted(sync, which, nla_data(mac), to ? nla_data(to) : NULL, to ? (size_t)nla_len(to) : 0))
-		remember(sync, header, mac, to, master);
+	if (!mac || !is_wanted(sync, which, nla_data(mac), to ? nla_data(to) : NULL, to ? (size_t)nla_len(to) : 0, through))
+		remember(sync, header, mac, to, through, master);
 	return 0;
 }
 
@@ -244,6 +291,8 @@ static void drop_stale(const struct sync *sync, struct nl_sock *sock)
 				put(&batch, NDA_LLADDR, stale->mac, 6);
 			if (stale->has_to)
 				put(&batch, NDA_DST, stale->to, stale->to_len);
+			if (stale->through)
+				put_u32(&batch, NDA_IFINDEX, stale->through);
 		}
 		(void)batch_run(&batch, NULL);
 	}
@@ -255,12 +304,12 @@ static void add_missing(struct sync *sync, struct nl_sock *sock)
 	batch_begin(&batch, sock);
 	for (size_t i = 0; i < sync->want_count; i++) {
 		const struct member *member = sync->wants[i].member;
-		unsigned missing = entries_of(member) & ~sync->wants[i].has;
+		unsigned missing = entries_of(member, &sync->wants[i].way) & ~sync->wants[i].has;
 		if (batch.count + PER_MEMBER > BATCH_MAX) {
 			run(sync->self, &batch, true);
 			batch_begin(&batch, sock);
 		}
-		put_member(&batch, sync->network, true, member, missing);
+		put_member(&batch, sync->network, true, member, &sync->wants[i].way, missing);
 		sync->added += (size_t)__builtin_popcount(missing);
 	}
 	run(sync->self, &batch, true);

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #define OPT_MTU "com.docker.network.driver.mtu"
+#define OPT_ENCRYPTED "encrypted"
 #define TRIES 32
 
 int refuse_unconfigured(const struct overlay *self, const char *what, struct gantry_error *err)
@@ -24,15 +25,24 @@ int refuse_unconfigured(const struct overlay *self, const char *what, struct gan
 
 /* ---- what is asked for ---- */
 
+/* Nothing means yes: `-o encrypted`. */
+static int read_truth(struct network *network, const char *value, struct gantry_error *err)
+{
+	static const char *const YES[] = { "", "true", "1" }, *const NO[] = { "false", "0" };
+	for (size_t i = 0; i < sizeof YES / sizeof YES[0]; i++)
+		network->encrypted |= strcmp(value, YES[i]) == 0;
+	if (network->encrypted || strcmp(value, NO[0]) == 0 || strcmp(value, NO[1]) == 0)
+		return 0;
+	return gantry_fail(err, GANTRY_E_INVALID, "network %s: option " OPT_ENCRYPTED " is \"%.64s\"; allowed are true and false", network->name, value);
+}
+
 static int read_option(struct network *network, const char *key, const char *value, struct gantry_error *err)
 {
 	if (strcmp(key, OPT_MTU) == 0)
 		return option_number(network->name, key, value, 68, 65535, &network->mtu, err);
-	if (strcmp(key, "encrypted") == 0)
-		return gantry_fail(err, GANTRY_E_UNSUPPORTED,
-				   "network %s: option encrypted is not supported: traffic between hosts is not encrypted; put their addresses (`underlay`) on a "
-				   "network that is", network->name);
-	return gantry_fail(err, GANTRY_E_INVALID, "network %s: unknown option \"%.64s\" (there is: " OPT_MTU ")", network->name, key);
+	if (strcmp(key, OPT_ENCRYPTED) == 0)
+		return read_truth(network, value, err);
+	return gantry_fail(err, GANTRY_E_INVALID, "network %s: unknown option \"%.64s\" (there are: " OPT_MTU ", " OPT_ENCRYPTED ")", network->name, key);
 }
 
 static int read_subnets(const struct gantry_network *from, struct network *to, struct gantry_error *err)
@@ -207,7 +217,11 @@ int overlay_network_create(void *driver, const struct gantry_call *call, const s
 	if (refuse_unconfigured(self, what, err) < 0)
 		return -1;
 	int rc = read_network(wanted, &network, err);
-	if (rc == 0 && !(wanted->flags & GANTRY_NETWORK_KNOWN)) {
+	/* One that another host made is known here too, where it cannot be joined. */
+	bool new = !(wanted->flags & GANTRY_NETWORK_KNOWN);
+	if (rc == 0 && new && network.encrypted)
+		rc = tunnel_possible(network.name, err);
+	if (rc == 0 && new) {
 		pthread_mutex_lock(&self->lock);
 		rc = make(self, call, &network, err);
 		pthread_mutex_unlock(&self->lock);

@@ -1,5 +1,6 @@
 /*
- * overlay.c - the network driver "overlay": containers on different hosts share one network. State in etcd, traffic in VXLAN tunnels between the hosts.
+ * overlay.c - the network driver "overlay": containers on different hosts share one network. State in etcd, traffic in VXLAN tunnels between the
+ * hosts, within WireGuard where a network is encrypted.
  *
  * overlay.h tells which file does what. Without `etcd` in its section the driver is there and refuses networks; it holds then neither threads nor libcurl.
  */
@@ -34,7 +35,8 @@ static int read_settings(struct overlay *self, struct gantry_error *err)
 	const struct gantry_host *host = self->host;
 	struct settings *settings = &self->settings;
 	*settings = (struct settings){
-		.prefix = text_of(host, "prefix"), .underlay = text_of(host, "underlay"), .port = number_of(host, "port"), .mtu = number_of(host, "mtu"),
+		.prefix = text_of(host, "prefix"), .underlay = text_of(host, "underlay"), .port = number_of(host, "port"),
+		.wireguard_port = number_of(host, "wireguard_port"), .mtu = number_of(host, "mtu"),
 		.lease_ttl = number_of(host, "lease_ttl"), .timeout_ns = number_of(host, "timeout") * 1000000000LL,
 		.ip_forward = strcmp(text_of(host, "ip_forward"), "true") == 0,
 	};
@@ -136,6 +138,7 @@ static void release_all(struct overlay *self)
 	publishing_close(&self->publishing);
 	nat_close(self);
 	table_free(self);
+	hosts_free(self);
 	if (self->news >= 0)
 		close(self->news);
 	if (self->wake >= 0)
@@ -155,6 +158,7 @@ static int start(struct overlay *self, struct gantry_error *err)
 	self->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (self->news < 0 || self->wake < 0)
 		return gantry_fail_errno(err, GANTRY_E_INTERNAL, errno, "make an eventfd");
+	tunnel_adopt(self);
 	if (ports_open(self, err) < 0 || open_etcd(self, err) < 0 || later_open(&self->later, self->host, veth_look, err) < 0)
 		return -1;
 	if (agent_start(self, err) == 0)
@@ -225,7 +229,10 @@ static const struct gantry_key keys[] = {
 	KEY(GANTRY_KEY_PATH, "password_file", NULL, "the user's password; not readable by everybody"),
 	KEY(GANTRY_KEY_STRING, "underlay", NULL, "the address that other hosts reach this one at, or the interface that has it"),
 	KEY(GANTRY_KEY_INT, "port", "4789", "UDP port of the tunnels; the same on all hosts", .min = 1, .max = 65535),
-	KEY(GANTRY_KEY_INT, "mtu", "0", "MTU of networks whose options name none; 0: the underlay's, less 50 (70 where that is IPv6)", .max = 65535),
+	KEY(GANTRY_KEY_INT, "wireguard_port", "51871", "UDP port of encrypted networks' traffic; the same on all hosts", .min = 1, .max = 65535),
+	KEY(GANTRY_KEY_INT, "mtu", "0",
+	    "MTU of networks whose options name none; 0: the underlay's, less 50 (70 where that is IPv6). Encrypted ones have 80 less",
+	    .max = 65535),
 	KEY(GANTRY_KEY_INT, "lease_ttl", "30", "seconds after which a host that is not heard of is gone", .min = 3, .max = 3600),
 	KEY(GANTRY_KEY_INT, "timeout", "5", "seconds after which a change is given up where etcd does not answer", .min = 1, .max = 25),
 	KEY(GANTRY_KEY_INT, "relay_connections", "1024",
@@ -244,7 +251,7 @@ GANTRY_PLUGIN_EXPORT = {
 	.abi_minor = GANTRY_ABI_MINOR,
 	.name = "net-overlay",
 	.version = GANTRY_VERSION,
-	.description = "networks that span hosts: VXLAN, and etcd for who is where",
+	.description = "networks that span hosts: VXLAN, WireGuard for those that are encrypted, and etcd for who is where",
 	.keys = keys,
 	.key_count = sizeof keys / sizeof keys[0],
 	.key_size = sizeof keys[0],

@@ -8,9 +8,12 @@
  *   pick.c         which address is free
  *   record.c       what stands in etcd, as JSON; pure functions
  *   table.c        what etcd says, in memory
+ *   hosts.c        the other hosts and their keys, in memory
  *   changes.c      what etcd's changes do to the table and to the kernel
  *   agent.c        two threads: one keeps the host's lease, one follows the changes
  *   dataplane.c    a network's bridge and VXLAN link
+ *   tunnel.c       the WireGuard link that encrypted networks go through
+ *   wireguard.h    its messages
  *   neighbours.c   who is behind which host: forwarding and neighbour entries of the VXLAN link
  *   nat.c          the nftables tables "gantry-overlay"
  *   ports.c        ops of published ports; their records, sockets and relay are ../common/'s
@@ -21,12 +24,13 @@
  *
  *   P/live/networks/<network>              a network; stays until it is removed
  *   P/live/guard                           changes with each creation and removal of a network: what was decided on an older table fails
- *   P/live/hosts/<address>                 a host, under its lease
+ *   P/live/hosts/<address>                 a host, under its lease; with its public key while it has encrypted networks
  *   P/live/endpoints/<network>/<endpoint>  a container's place, under the lease of its host
  *   P/claims/<network>/ip/<address>        the endpoint that has an address, under the same lease; written together with the endpoint, if absent before
  *   P/claims/<network>/mac/<mac>           the same for MACs
  *
- * In the kernel: gto<12 hex of the network's id> bridges, gtx<...> VXLAN links, gte<12 hex of the endpoint's id> host ends of containers' links.
+ * In the kernel: gto<12 hex of the network's id> bridges, gtx<...> VXLAN links, gte<12 hex of the endpoint's id> host ends of containers' links,
+ * gtw<12 hex of the instance> the WireGuard link.
  *
  * Locks: `lock` guards the table, the list of our endpoints and the network's links, and is held while entries of the kernel are changed, never while etcd is
  * asked.
@@ -39,11 +43,14 @@
 #include "common/published.h"
 #include "common/veth.h"
 #include "etcd.h"
+#include "wireguard.h"
 
 #define BRIDGE_PREFIX "gto"
 #define VXLAN_PREFIX "gtx"
 #define HOST_END_PREFIX "gte"
+#define TUNNEL_PREFIX "gtw"
 #define MAX_NETWORKS 4096
+#define MAX_HOSTS 4096
 #define MAX_SUBNETS 16
 #define MAX_RESERVED 1024
 #define MAX_NAMES 320
@@ -78,7 +85,7 @@ struct network {
 	struct network *next;
 	char id[ID_LEN + 1], name[129];
 	uint32_t vni, mtu;              /* mtu 0: from the underlay */
-	bool internal, ipv4, ipv6;
+	bool internal, ipv4, ipv6, encrypted;
 	struct subnet subnets[MAX_SUBNETS];
 	unsigned subnet_count;
 	struct address *reserved;
@@ -104,10 +111,28 @@ struct local {
 	bool complained;                /* a warning said why it cannot be registered */
 };
 
+/* A host that is in etcd; this one too. */
+struct host {
+	struct address vtep;
+	char name[65];
+	unsigned char key[WIREGUARD_KEY_LEN];   /* public; all zero: it has published none */
+	int64_t revision;
+	bool seen;                      /* as a member's */
+};
+
+/* The WireGuard link. Hosts address each other in it by what their public keys say, so a key is all that is to be published. */
+struct tunnel {
+	int ifindex;                    /* 0: not there */
+	unsigned char key[WIREGUARD_KEY_LEN];   /* public; all zero: none */
+	struct address address;         /* that goes with the key */
+	uint32_t mtu;
+	unsigned joins;                 /* under way, which may want it */
+};
+
 struct settings {
 	const char *prefix;
 	const char *underlay;           /* an address or an interface's name */
-	uint32_t port, mtu, lease_ttl;
+	uint32_t port, wireguard_port, mtu, lease_ttl;
 	int64_t timeout_ns;
 	bool ip_forward;
 };
@@ -126,12 +151,18 @@ struct overlay {
 	struct network *networks;
 	size_t network_count;
 	struct local *locals;
+	void *hosts;                    /* tsearch tree of struct host by vtep */
+	size_t host_count;
+	bool reading;                   /* all, which is not over */
+	struct tunnel tunnel;
+	unsigned char told_key[WIREGUARD_KEY_LEN];      /* that this host's record in etcd has */
 	bool known;                     /* all was read once */
 	bool told;                      /* the engine has told its endpoints: others of ours in etcd are left over */
 	int64_t guard;                  /* revision of P/live/guard; 0: there is none */
 	int64_t lease;                  /* 0: none */
 	struct address vtep;            /* family 0: not found yet */
 	int64_t passed_over_ns;         /* when a record that is none was last told of */
+	int64_t keyless_ns;             /* when a host without a key was */
 	char trouble[512];              /* why etcd cannot be used just now; empty: it can */
 	bool stop;
 	void *nft;                      /* struct nft_ctx, once it is needed */
@@ -150,9 +181,9 @@ char *network_to_text(const struct network *network);
 int member_from_text(const char *text, struct member *member);
 /* NULL: no memory. Names that do not fit are left out, from the end. */
 char *member_to_text(const struct member *member);
-/* The instance and the name of a host. */
-int host_from_text(const char *text, char instance[33], char name[65]);
-char *host_to_text(const struct overlay *self);
+/* The instance, the name and the key of a host. */
+int host_from_text(const char *text, char instance[33], struct host *host);
+char *host_to_text(const struct overlay *self, const unsigned char key[WIREGUARD_KEY_LEN]);
 void network_release(struct network *network);
 void member_release(struct member *member);
 int member_set_names(struct member *member, const char *const *names, size_t count);
@@ -178,6 +209,16 @@ void table_free(struct overlay *self);
 /* The engine is to ask again for the network's members. */
 void tell_news(struct overlay *self, struct network *network);
 
+/* ---- hosts.c; with the lock held ---- */
+const struct host *host_find(const struct overlay *self, const struct address *vtep);
+/* Takes over what stands in `from`, in place of what was known. -1: no memory, or too many. */
+int host_put(struct overlay *self, const struct host *from);
+void host_drop(struct overlay *self, const struct address *vtep);
+void each_host(const struct overlay *self, void (*fn)(struct host *host, void *arg), void *arg);
+void hosts_free(struct overlay *self);
+/* The address in the tunnel that goes with a key: of fe80::/64, so that it means something on the one link alone. A pure function. */
+void host_inside(const unsigned char key[WIREGUARD_KEY_LEN], struct address *to);
+
 /* ---- changes.c; with the lock held ---- */
 /* One key with what it holds, or that it was removed. */
 void change_apply(struct overlay *self, const struct etcd_pair *pair);
@@ -194,6 +235,8 @@ void agent_kick(struct overlay *self);
 int agent_await(struct overlay *self, const struct gantry_call *call, bool lease, int64_t deadline, struct gantry_error *err);
 /* etcd says that it does not know the lease. With the lock held. */
 void agent_lease_lost(struct overlay *self, int64_t lease);
+/* Waits until this host's record in etcd has the tunnel's key. With the lock held, which is given up meanwhile. */
+int agent_await_key(struct overlay *self, const struct gantry_call *call, int64_t deadline, struct gantry_error *err);
 /* When an op gives up: its own deadline or the configured time. */
 int64_t op_deadline(const struct overlay *self, const struct gantry_call *call);
 
@@ -260,6 +303,23 @@ int links_ensure(struct overlay *self, struct network *network, struct gantry_er
 void links_remove(struct overlay *self, struct network *network);
 /* Removes our links that belong to none of our endpoints. */
 int links_sweep(struct overlay *self, struct gantry_error *err);
+
+/* ---- tunnel.c; with the lock held where not said otherwise ---- */
+/* Refuses by name where this host cannot encrypt. Without the lock. */
+int tunnel_possible(const char *network, struct gantry_error *err);
+/* Takes up what an earlier process left. Before the threads start. */
+void tunnel_adopt(struct overlay *self);
+/* Makes the link with its key and its peers, or takes up the one that is there. `network` is for messages. */
+int tunnel_ensure(struct overlay *self, const char *network, struct gantry_error *err);
+/* Makes the link's peers what the table of hosts says, where there is a link. */
+int tunnel_sync(struct overlay *self, struct gantry_error *err);
+/* Removes the link where no encrypted network has links here. */
+void tunnel_tidy(struct overlay *self);
+/* Takes note where somebody has removed it. */
+void tunnel_look(struct overlay *self);
+void tunnel_name(const struct overlay *self, char name[IFNAMSIZ]);
+/* Where a host is reached in the tunnel; false: it has published no key, or this host's own. */
+bool tunnel_way(const struct overlay *self, const struct address *vtep, struct address *to);
 
 /* ---- neighbours.c; with the lock held ---- */
 void neighbour_add(struct overlay *self, const struct network *network, const struct member *member);

@@ -8,6 +8,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#define HOST_TEXT_MAX 4096
+/* A host that knows nothing of encryption passes such a network over, and so sends nothing of it in the clear. */
+#define ENCRYPTED_VERSION 2
+
 /* ---- subnets ---- */
 
 bool address_within(const struct address *address, const struct address *network)
@@ -68,12 +72,13 @@ static bool is_plain(const char *text, size_t most)
 	return true;
 }
 
-static json_t *read_object(const char *text, size_t most)
+static json_t *read_object(const char *text, size_t most, int newest)
 {
 	struct gantry_error ignored = { .size = sizeof ignored };
 	size_t len = strlen(text);
 	json_t *object = len <= most ? etcd_parse(text, len, &ignored) : NULL;
-	if (object && json_integer_value(json_object_get(object, "version")) == 1)
+	json_int_t version = json_integer_value(json_object_get(object, "version"));
+	if (version >= 1 && version <= newest)
 		return object;
 	json_decref(object);
 	return NULL;
@@ -117,6 +122,9 @@ static int read_network(const json_t *object, struct network *network)
 	network->vni = (uint32_t)vni;
 	network->mtu = (uint32_t)mtu;
 	network->internal = json_is_true(json_object_get(object, "internal"));
+	network->encrypted = json_is_true(json_object_get(object, "encrypted"));
+	if (network->encrypted != (json_integer_value(json_object_get(object, "version")) == ENCRYPTED_VERSION))
+		return -1;
 	network->document = strdup(document);
 	if (!network->document || read_subnets(json_object_get(object, "subnets"), network) < 0)
 		return -1;
@@ -125,7 +133,7 @@ static int read_network(const json_t *object, struct network *network)
 
 int network_from_text(const char *text, struct network *network)
 {
-	json_t *object = read_object(text, ETCD_VALUE_MAX);
+	json_t *object = read_object(text, ETCD_VALUE_MAX, ENCRYPTED_VERSION);
 	int rc = object ? read_network(object, network) : -1;
 	json_decref(object);
 	return rc;
@@ -170,21 +178,34 @@ static int read_member(const json_t *object, struct member *member)
 
 int member_from_text(const char *text, struct member *member)
 {
-	json_t *object = read_object(text, MEMBER_TEXT_MAX);
+	json_t *object = read_object(text, MEMBER_TEXT_MAX, 1);
 	int rc = object ? read_member(object, member) : -1;
 	json_decref(object);
 	return rc;
 }
 
-int host_from_text(const char *text, char instance[33], char name[65])
+static int read_key(const char *text, unsigned char key[WIREGUARD_KEY_LEN])
 {
-	json_t *object = read_object(text, 4096);
-	const char *has = text_of(object, "instance"), *called = text_of(object, "host");
-	int rc = is_plain(has, 32) && is_plain(called, 64) ? 0 : -1;
+	if (!id_valid(text))
+		return -1;
+	for (size_t i = 0; i < WIREGUARD_KEY_LEN; i++) {
+		char digits[3] = { text[2 * i], text[2 * i + 1], '\0' };
+		key[i] = (unsigned char)strtoul(digits, NULL, 16);
+	}
+	return wireguard_key_is_set(key) ? 0 : -1;
+}
+
+int host_from_text(const char *text, char instance[33], struct host *host)
+{
+	json_t *object = read_object(text, HOST_TEXT_MAX, 1);
+	const char *has = text_of(object, "instance"), *called = text_of(object, "host"), *key = text_of(object, "wireguard");
+	int rc = is_plain(has, 32) && is_plain(called, sizeof host->name - 1) ? 0 : -1;
 	if (rc == 0) {
 		snprintf(instance, 33, "%s", has);
-		snprintf(name, 65, "%s", called);
+		snprintf(host->name, sizeof host->name, "%s", called);
 	}
+	if (rc == 0 && key[0])
+		rc = read_key(key, host->key);
 	json_decref(object);
 	return rc;
 }
@@ -214,8 +235,9 @@ char *network_to_text(const struct network *network)
 	}
 	for (size_t i = 0; i < network->reserved_count; i++)
 		json_array_append_new(reserved, json_string(network->reserved[i].text));
-	return dump(json_pack("{s:i s:s s:i s:i s:b s:o s:o s:s}", "version", 1, "name", network->name, "vni", (int)network->vni, "mtu", (int)network->mtu,
-			      "internal", network->internal, "subnets", subnets, "reserved", reserved, "document", network->document));
+	return dump(json_pack("{s:i s:s s:i s:i s:b s:b s:o s:o s:s}", "version", network->encrypted ? ENCRYPTED_VERSION : 1, "name", network->name, "vni",
+			      (int)network->vni, "mtu", (int)network->mtu, "internal", network->internal, "encrypted", network->encrypted, "subnets", subnets,
+			      "reserved", reserved, "document", network->document));
 }
 
 static char *member_text(const struct member *member, size_t name_count)
@@ -239,9 +261,12 @@ char *member_to_text(const struct member *member)
 	}
 }
 
-char *host_to_text(const struct overlay *self)
+char *host_to_text(const struct overlay *self, const unsigned char key[WIREGUARD_KEY_LEN])
 {
-	return dump(json_pack("{s:i s:s s:s}", "version", 1, "instance", self->instance, "host", self->hostname));
+	char digits[2 * WIREGUARD_KEY_LEN + 1] = "";
+	for (size_t i = 0; i < WIREGUARD_KEY_LEN && wireguard_key_is_set(key); i++)
+		snprintf(digits + 2 * i, 3, "%02x", key[i]);
+	return dump(json_pack("{s:i s:s s:s s:s}", "version", 1, "instance", self->instance, "host", self->hostname, "wireguard", digits));
 }
 
 /* ---- memory ---- */

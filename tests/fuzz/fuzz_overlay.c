@@ -9,7 +9,7 @@ static void try_network(const char *text)
 	if (network_from_text(text, &network) == 0) {
 		AUTO_FREE char *back = network_to_text(&network);
 		MUST(back && network_from_text(back, &again) == 0);
-		MUST(again.subnet_count == network.subnet_count && again.vni == network.vni);
+		MUST(again.subnet_count == network.subnet_count && again.vni == network.vni && again.encrypted == network.encrypted);
 	}
 	network_release(&network);
 	network_release(&again);
@@ -27,12 +27,23 @@ static void try_member(const char *text)
 	member_release(&again);
 }
 
+static void try_host(const char *text)
+{
+	struct overlay self = { .instance = "i", .hostname = "h" };
+	struct host host = { 0 }, again = { 0 };
+	char instance[33];
+	if (host_from_text(text, instance, &host) == 0) {
+		AUTO_FREE char *back = host_to_text(&self, host.key);
+		MUST(back && host_from_text(back, instance, &again) == 0);
+		MUST(memcmp(again.key, host.key, sizeof host.key) == 0);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	AUTO_FREE char *text = text_of(data, size);
 	struct etcd_news news;
 	struct gantry_error err = { .size = sizeof err };
-	char instance[33], name[65];
 	if (etcd_read_news(text, strlen(text), &news, &err) == 0) {
 		for (size_t i = 0; i < news.pairs.count; i++) {
 			MUST(news.pairs.items[i].key && strlen(news.pairs.items[i].key) <= ETCD_KEY_MAX);
@@ -43,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	try_network(text);
 	try_member(text);
-	(void)host_from_text(text, instance, name);
+	try_host(text);
 	AUTO_FREE char *decoded = etcd_decode(text, ETCD_VALUE_MAX);
 	if (decoded) {
 		AUTO_FREE char *coded = etcd_encode(decoded, strlen(decoded));

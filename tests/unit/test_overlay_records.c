@@ -125,6 +125,115 @@ static void networks_that_are_none_are_refused(void **state)
 	}
 }
 
+static void an_encrypted_network_is_none_for_who_knows_no_encryption(void **state)
+{
+	static const char TEXT[] = NETWORK(SUBNET("10.1.0.0/16", "10.1.0.1", ""), ",\"version\":2,\"encrypted\":true");
+	struct network network = { 0 }, again = { 0 };
+	(void)state;
+	assert_int_equal(network_from_text(TEXT, &network), 0);
+	assert_true(network.encrypted);
+	AUTO_FREE char *text = network_to_text(&network);
+	assert_non_null(strstr(text, "\"version\":2,"));
+	assert_int_equal(network_from_text(text, &again), 0);
+	assert_true(again.encrypted);
+	network.encrypted = false;
+	AUTO_FREE char *open = network_to_text(&network);
+	assert_non_null(strstr(open, "\"version\":1,"));
+	network_release(&network);
+	network_release(&again);
+	static const char *const BAD[] = {
+		NETWORK(SUBNET("10.1.0.0/16", "", ""), ",\"encrypted\":true"), NETWORK(SUBNET("10.1.0.0/16", "", ""), ",\"version\":2"),
+		NETWORK(SUBNET("10.1.0.0/16", "", ""), ",\"version\":3,\"encrypted\":true"),
+	};
+	for (size_t i = 0; i < GT_COUNT(BAD); i++) {
+		if (network_from_text(BAD[i], &network) == 0)
+			fail_msg("taken: %s", BAD[i]);
+		network_release(&network);
+	}
+}
+
+#define HOST(more) "{\"version\":1,\"instance\":\"0123456789abcdef0123456789abcdef\",\"host\":\"h1\"" more "}"
+
+static void hosts_go_there_and_back_with_their_keys(void **state)
+{
+	static const unsigned char NONE[WIREGUARD_KEY_LEN];
+	struct overlay self = { .instance = "0123456789abcdef0123456789abcdef", .hostname = "h1" };
+	struct host host = { 0 }, keyless = { 0 };
+	char instance[33];
+	(void)state;
+	assert_int_equal(host_from_text(HOST(",\"wireguard\":\"" ID "\""), instance, &host), 0);
+	assert_string_equal(instance, self.instance);
+	assert_string_equal(host.name, "h1");
+	assert_memory_equal(host.key, "\x01\x23\x45\x67\x89\xab\xcd\xef\x01\x23", 10);
+	AUTO_FREE char *text = host_to_text(&self, host.key), *without = host_to_text(&self, NONE);
+	assert_non_null(strstr(text, ID));
+	memset(host.key, 0, sizeof host.key);
+	assert_int_equal(host_from_text(text, instance, &host), 0);
+	assert_memory_equal(host.key, "\x01\x23\x45\x67\x89\xab\xcd\xef\x01\x23", 10);
+	/* one of a host that has nothing encrypted, and of one that knows no encryption */
+	assert_int_equal(host_from_text(without, instance, &keyless), 0);
+	assert_int_equal(host_from_text(HOST(""), instance, &keyless), 0);
+	assert_memory_equal(keyless.key, NONE, sizeof NONE);
+	static const char *const BAD[] = { "", "{}", HOST(",\"version\":2"), HOST(",\"host\":\"\""), HOST(",\"wireguard\":\"0123\""),
+					   HOST(",\"wireguard\":\"0000000000000000000000000000000000000000000000000000000000000000\""),
+					   HOST(",\"wireguard\":\"x123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"") };
+	for (size_t i = 0; i < GT_COUNT(BAD); i++) {
+		if (host_from_text(BAD[i], instance, &host) == 0)
+			fail_msg("taken: %s", BAD[i]);
+	}
+}
+
+static void note_name(struct host *host, void *arg)
+{
+	char *names = arg;
+	snprintf(names + strlen(names), 64, "%.16s ", host->name);
+}
+
+static void hosts_are_found_by_their_address(void **state)
+{
+	static const char *const ADDRESSES[] = { "192.0.2.1", "192.0.2.2", "2001:db8::1" };
+	struct overlay self = { 0 };
+	struct host host = { 0 };
+	char names[256] = "";
+	(void)state;
+	for (size_t i = 0; i < GT_COUNT(ADDRESSES); i++) {
+		assert_int_equal(address_parse(ADDRESSES[i], 0, false, &host.vtep), 0);
+		snprintf(host.name, sizeof host.name, "h%zu", i);
+		assert_null(host_find(&self, &host.vtep));
+		assert_int_equal(host_put(&self, &host), 0);
+		assert_string_equal(host_find(&self, &host.vtep)->name, host.name);
+	}
+	/* one that is there already is what it is told to be */
+	snprintf(host.name, sizeof host.name, "new");
+	assert_int_equal(host_put(&self, &host), 0);
+	assert_int_equal(self.host_count, 3);
+	each_host(&self, note_name, names);
+	assert_string_equal(names, "h0 h1 new ");
+	host_drop(&self, &host.vtep);
+	host_drop(&self, &host.vtep);
+	assert_null(host_find(&self, &host.vtep));
+	assert_int_equal(self.host_count, 2);
+	for (unsigned i = 0; self.host_count < MAX_HOSTS; i++) {
+		assert_int_equal(address_parse("10.0.0.0", 0, false, &host.vtep), 0);
+		host.vtep.bytes[2] = (unsigned char)(i >> 8);
+		host.vtep.bytes[3] = (unsigned char)i;
+		assert_int_equal(host_put(&self, &host), 0);
+	}
+	host.vtep.bytes[1] = 1;
+	assert_int_equal(host_put(&self, &host), -1);
+	hosts_free(&self);
+}
+
+static void a_key_says_the_address(void **state)
+{
+	static const unsigned char KEY[WIREGUARD_KEY_LEN] = "\x01\x23\x45\x67\x89\xab\xcd\xef and what follows of it";
+	struct address address;
+	(void)state;
+	host_inside(KEY, &address);
+	assert_string_equal(address.text, "fe80::123:4567:89ab:cdef");
+	assert_int_equal(address.prefix, 64);
+}
+
 static void members_go_there_and_back(void **state)
 {
 	struct member member = { 0 }, again = { 0 };
@@ -262,6 +371,10 @@ int main(void)
 		cmocka_unit_test(hostile_answers_are_bounded),
 		cmocka_unit_test(networks_go_there_and_back),
 		cmocka_unit_test(networks_that_are_none_are_refused),
+		cmocka_unit_test(an_encrypted_network_is_none_for_who_knows_no_encryption),
+		cmocka_unit_test(hosts_go_there_and_back_with_their_keys),
+		cmocka_unit_test(hosts_are_found_by_their_address),
+		cmocka_unit_test(a_key_says_the_address),
 		cmocka_unit_test(members_go_there_and_back),
 		cmocka_unit_test(members_that_are_none_are_refused),
 		cmocka_unit_test(names_that_do_not_fit_are_left_out),
