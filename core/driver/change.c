@@ -271,8 +271,10 @@ static int open_after(struct change *change, struct gt_error *err)
 	return 0;
 }
 
-static void go_back(struct change *change, struct gt_error *err)
+/* False where that cannot be, either. */
+static bool go_back(struct change *change, struct gt_error *err)
 {
+	bool whole = true;
 	for (size_t i = 0; i < change->count; i++) {
 		struct step *step = &change->steps[i];
 		struct gt_error local = { 0 };
@@ -282,19 +284,20 @@ static void go_back(struct change *change, struct gt_error *err)
 		gate_set(step->held, NULL, local.message);
 		if (step->before->is_member)
 			member_driver_free(take(step->before));
-		gt_context(err, "driver %s cannot be used any more (%s), after its new file could not be", step->held->name, local.message);
+		gt_context(err, "driver %s cannot be opened again from the old file (%s), nor from the new one", step->held->name, local.message);
+		whole = false;
 	}
+	return whole;
 }
 
-/* The gates are shut. */
+/* The gates are shut. -1: all is as it was; -2: it could not be put back. */
 static int replace(struct change *change, struct gt_error *err)
 {
 	struct gt_drivers *drivers = change->drivers;
 	close_before(change);
 	if (open_after(change, err) < 0) {
 		close_after(change);
-		go_back(change, err);
-		return -1;
+		return go_back(change, err) ? -1 : -2;
 	}
 	pthread_rwlock_wrlock(&drivers->table);
 	slot_attach(change->slot, drivers, change->fresh);
@@ -342,10 +345,9 @@ int gt_plugin_reload(struct gt_drivers *drivers, const struct gt_config *config,
 	pthread_mutex_unlock(&drivers->opening);
 	plugin_free(rc == 0 ? change.old : change.fresh);
 	free_steps(&change);
-	if (rc < 0)
-		return gt_context(err, "plugin %s goes on as it was", name);
-	gt_info("a plugin was reloaded", "plugin", name, "version", change.slot->version);
-	return 0;
+	if (rc == -2)
+		return gt_context(err, "plugin %s was not reloaded", name);
+	return rc < 0 ? gt_context(err, "plugin %s goes on as it was", name) : 0;
 }
 
 void gt_plugin_tell_uses(struct gt_drivers *drivers, const char *name)
@@ -417,7 +419,6 @@ int gt_plugin_disable(struct gt_drivers *drivers, const char *name, int64_t pati
 	if (rc < 0)
 		return gt_context(err, "plugin %s stays enabled", name);
 	plugin_free(change.old);
-	gt_info("a plugin was disabled", "plugin", name);
 	return 0;
 }
 
@@ -481,6 +482,5 @@ int gt_plugin_enable(struct gt_drivers *drivers, const struct gt_config *config,
 		*err = local;
 		return gt_context(err, "plugin %s was not enabled", name);
 	}
-	gt_info("a plugin was enabled", "plugin", name, "version", slot_find(drivers, name)->version);
 	return 0;
 }

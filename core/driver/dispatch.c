@@ -55,6 +55,12 @@ static void note_told(const struct driver *driver, enum wire_opcode op, const st
 		records_note(driver, op, args, rc == 0);
 }
 
+static void note_unheard(struct gt_driver *driver, enum wire_opcode op, const struct wire_args *args)
+{
+	if (args)
+		records_note_unheard(driver, op, args);
+}
+
 /* Calls one op of a table: CALL(driver, network, publish, SHORT_CALL, &told, endpoint, ports, count, size). The driver's context, the call and the error are
  * put around the arguments; told is what records.c is to keep of them, or NULL. A misuse of kinds is a missing op. On the start path: no more than a lock that
  * nobody holds long, two or three atomic additions, and a read of the clock. */
@@ -70,6 +76,8 @@ static void note_told(const struct driver *driver, enum wire_opcode op, const st
 			gt_rc = gt_now->ops.table_.op_(gt_now->context, &gt_call, __VA_ARGS__, &gt_why) < 0 ? -1 : 0; \
 			note_told(gt_now, WIRE_##table_##_##op_, (told_), gt_rc);                                        \
 		}                                                                                                   \
+		if (!gt_now)                                                                                        \
+			note_unheard((driver_), WIRE_##table_##_##op_, (told_));                                    \
 		if (gt_now)                                                                                         \
 			gate_leave(&gt_note, gt_has ? gt_rc : 1);                                                   \
 		if (gt_now && !gt_has)                                                                              \

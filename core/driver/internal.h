@@ -248,6 +248,8 @@ void records_free(struct records *records);
 void records_clear(struct records *records);
 /* After each call, of whatever outcome. */
 void records_note(const struct driver *driver, enum wire_opcode op, const struct wire_args *args, bool success);
+/* After a call that nobody was there for: what it asks to go is not brought back. */
+void records_note_unheard(struct gt_driver *driver, enum wire_opcode op, const struct wire_args *args);
 /* One call of those that tell. */
 typedef int (*records_tell)(struct driver *driver, enum wire_opcode op, struct wire_args *args, struct gantry_error *err);
 /* Tells a network driver its networks, and then all endpoints and ports by reconcile(). No call is in progress. */

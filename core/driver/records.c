@@ -270,6 +270,18 @@ void records_note(const struct driver *driver, enum wire_opcode op, const struct
 		note_volume(records, op, args, success);
 }
 
+void records_note_unheard(struct gt_driver *driver, enum wire_opcode op, const struct wire_args *args)
+{
+	struct records *records = &driver->records;
+	LOCKED(&records->lock);
+	if (driver->kind == GANTRY_NETWORK)
+		note_network(records, op, args, false);
+	else if (driver->kind == GANTRY_STORAGE)
+		note_layer(records, op, args, false);
+	else if (op == WIRE_volume_release)
+		note_volume(records, op, args, false);
+}
+
 /* ---- telling ---- */
 
 static int by_number(const void *a, const void *b)

@@ -97,6 +97,7 @@ static int mark_unused(struct gt_engine *engine, const char *name, bool force, s
 
 static void tell(struct gt_engine *engine, const char *name, const char *action)
 {
+	gt_info("a plugin was changed", "plugin", name, "action", action);
 	gt_event(engine, "plugin", action, name, json_pack("{s:s}", "name", name));
 }
 

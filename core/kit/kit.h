@@ -7,7 +7,8 @@
  *   traces.c    what a driver leaves in the process: descriptors, threads, mounts, links, signal handlers, umask, directory
  *   volume.c, storage.c, network.c    the suites
  *
- * A suite works on a driver that has just been opened with empty state. It calls restart() to close the plugin and load it anew, as a daemon's restart does.
+ * A suite works on a driver that has just been opened with empty state. It calls restart() to close the plugin and load it anew, as a daemon's restart does, and
+ * reload() to do so under the feet of what is in use.
  */
 #pragma once
 
@@ -45,6 +46,8 @@ bool check_refused(struct kit *kit, int rc, enum gt_kind kind, const char *word,
 
 /* As a daemon's restart: close() and open() again on the same state. False where the driver does not come back. */
 bool restart(struct kit *kit);
+/* As gantry plugin reload while containers run: what is in use has to stay. False where the driver does not come back. */
+bool reload(struct kit *kit);
 /* fn(kit, number) in `threads` threads at once; true where all returned true. */
 bool at_once(struct kit *kit, unsigned threads, bool (*fn)(struct kit *kit, unsigned number));
 

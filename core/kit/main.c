@@ -21,8 +21,11 @@
 
 #include "base/auto.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "kit.h"
+
+#define PATIENCE (10 * GT_SECOND)
 
 enum { MAX_THREADS = 64 };
 
@@ -131,6 +134,15 @@ bool restart(struct kit *kit)
 	struct gt_error err = { 0 };
 	unload(kit);
 	return check(kit, load(kit, &err) == 0, &err, "close, and open on the same state");
+}
+
+bool reload(struct kit *kit)
+{
+	struct gt_error err = { 0 };
+	bool disturbed;
+	int rc = gt_plugin_reload(kit->drivers, kit->config, kit->plugin, PATIENCE, &disturbed, &err);
+	gt_plugin_tell_uses(kit->drivers, kit->plugin);
+	return check(kit, rc == 0, &err, "a reload of the plugin: close, and open in the same process");
 }
 
 /* ---- threads ---- */

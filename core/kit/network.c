@@ -85,6 +85,7 @@ static int fresh_netns(struct gt_error *err)
 struct seen {
 	char wanted[GANTRY_ADDR_MAX];   /* without a prefix */
 	bool link, up, address;
+	unsigned index;
 };
 
 static int look(void *arg)
@@ -96,6 +97,7 @@ static int look(void *arg)
 		if (strcmp(entry->ifa_name, "eth0"))
 			continue;
 		seen->link = true;
+		seen->index = if_nametoindex("eth0");
 		seen->up = entry->ifa_flags & IFF_UP;
 		if (entry->ifa_addr && entry->ifa_addr->sa_family == AF_INET)
 			seen->address = ((struct sockaddr_in *)(void *)entry->ifa_addr)->sin_addr.s_addr == inet_addr(seen->wanted);
@@ -176,6 +178,37 @@ static void restarting(struct kit *kit, struct gt_error *err)
 	check(kit, gt_net_leave(kit->driver, NETWORK_ID, ENDPOINT_ID, netns, err) == 0, err, "and leave");
 }
 
+/* With a container that runs: nothing of what it has may be touched. */
+static void reloading(struct kit *kit, struct gt_error *err)
+{
+	struct gantry_endpoint endpoint = endpoint_of(kit, ENDPOINT_ID, CONTAINER_ID, 2);
+	struct gantry_port port = { .size = sizeof port, .proto = IPPROTO_TCP, .host_ip = "0.0.0.0", .host_port = PORT + 1, .container_port = 80 };
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(PORT + 1) };
+	const uint32_t owner = 0;
+	bool publishes = gt_driver_capabilities(kit->driver) & GANTRY_NET_PUBLISH;
+	AUTO_CLOSE int netns = is_bare(kit) ? -1 : fresh_netns(err);
+	if (netns < 0) {
+		reload(kit);
+		return;
+	}
+	check(kit, gt_net_join(kit->driver, &endpoint, netns, err) == 0 && (!publishes || gt_net_publish(kit->driver, &endpoint, &port, 1, err) == 0), err,
+	      "endpoint_join%s before a reload", publishes ? " and publish" : "");
+	int rc = gt_net_reconcile(kit->driver, &endpoint, 1, &port, &owner, publishes, err);
+	check(kit, rc == 0 || err->kind == GT_UNSUPPORTED, err, "reconcile with what is there");
+	gt_error_clear(err);
+	struct seen before = inside(netns, endpoint.ipv4);
+	if (!reload(kit))
+		return;
+	struct seen seen = inside(netns, endpoint.ipv4);
+	check(kit, seen.up && seen.address && seen.index == before.index, NULL, "after a reload a container has the link that it had, with its address");
+	if (publishes && rc == 0) {
+		AUTO_CLOSE int other = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		check(kit, bind(other, (struct sockaddr *)&address, sizeof address) < 0, NULL, "a port that was published is held again");
+		check(kit, gt_net_unpublish(kit->driver, NETWORK_ID, ENDPOINT_ID, err) == 0, err, "it can be given back");
+	}
+	check(kit, gt_net_leave(kit->driver, NETWORK_ID, ENDPOINT_ID, netns, err) == 0 && !inside(netns, endpoint.ipv4).link, err, "and the endpoint can leave");
+}
+
 void check_network_driver(struct kit *kit)
 {
 	struct gt_error err = { 0 };
@@ -189,6 +222,7 @@ void check_network_driver(struct kit *kit)
 	else
 		endpoints(kit, &err);
 	restarting(kit, &err);
+	reloading(kit, &err);
 	check(kit, gt_net_remove(kit->driver, NETWORK_ID, &err) == 0, &err, "network_remove");
 	check(kit, gt_net_remove(kit->driver, NETWORK_ID, &err) == 0, &err, "network_remove again is success");
 	check(kit, gt_net_remove(kit->driver, OTHER_ID, &err) == 0, &err, "network_remove of an unknown network is success");

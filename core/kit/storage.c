@@ -155,6 +155,16 @@ static void restarting(struct kit *kit, struct gt_error *err)
 	check(kit, gt_layer_diff(kit->driver, "kit-own", note_change, &changes, err) == 0, err, "the writable layer's changes can be told");
 }
 
+static void reloading(struct kit *kit, struct gt_error *err)
+{
+	AUTO_FREE struct gantry_mount *described = gt_xcalloc(1, sizeof *described);
+	described->size = sizeof *described;
+	if (!reload(kit))
+		return;
+	check(kit, is_sealed(kit, "kit-base", err) && listed(kit, "kit-own", err) == 1, err, "after a reload the layers are as they were");
+	check(kit, gt_layer_mount(kit->driver, "kit-own", false, described, err) == 0, err, "the writable layer can be mounted");
+}
+
 static bool one_life(struct kit *kit, unsigned number)
 {
 	AUTO_FREE char *id = gt_xasprintf("kit-t%u", number);
@@ -190,6 +200,7 @@ void check_storage_driver(struct kit *kit)
 	writable_layer(kit, &err);
 	unknown_layers(kit, &err);
 	restarting(kit, &err);
+	reloading(kit, &err);
 	check(kit, at_once(kit, THREADS, one_life), NULL, "%d threads with a layer each do not disturb one another", THREADS);
 	removal(kit, &err);
 }

@@ -120,6 +120,20 @@ static void restarting(struct kit *kit, struct gt_error *err)
 	check(kit, gt_vol_release(kit->driver, "kit-a", "kit-container-1", err) == 0, err, "what was mounted before the restart can be released");
 }
 
+/* With a container that has it mounted. */
+static void reloading(struct kit *kit, struct gt_error *err)
+{
+	AUTO_FREE struct gantry_mount *mount = gt_xcalloc(1, sizeof *mount);
+	mount->size = sizeof *mount;
+	check(kit, gt_vol_mount(kit->driver, "kit-a", "kit-container-1", false, mount, err) == 0, err, "mount before a reload");
+	if (!reload(kit))
+		return;
+	check(kit, listed(kit, "kit-a", err) == 1, err, "after a reload the volume is there");
+	check(kit, gt_vol_mount(kit->driver, "kit-a", "kit-container-2", true, mount, err) == 0, err, "it can be mounted for another container");
+	check(kit, gt_vol_release(kit->driver, "kit-a", "kit-container-2", err) == 0 && gt_vol_release(kit->driver, "kit-a", "kit-container-1", err) == 0, err,
+	      "and released for both");
+}
+
 static void removal(struct kit *kit, struct gt_error *err)
 {
 	struct gantry_volume_info info = { .size = sizeof info };
@@ -155,6 +169,7 @@ void check_volume_driver(struct kit *kit)
 	looking(kit, &err);
 	mounting(kit, &err);
 	restarting(kit, &err);
+	reloading(kit, &err);
 	check(kit, at_once(kit, THREADS, one_life), NULL, "%d threads with a volume each do not disturb one another", THREADS);
 	removal(kit, &err);
 }

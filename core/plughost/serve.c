@@ -137,9 +137,9 @@ static int note_peer(void *arg, const char *name, const char *address)
 /* The driver that a call is for. NULL: a member that is not open. */
 static struct driver *driver_of(struct host *host, const struct wire_call *head)
 {
+	LOCKED(&host->members_lock);
 	if (!head->member)
 		return &host->plugin->drivers[head->driver];
-	LOCKED(&host->members_lock);
 	return head->member <= host->member_count ? host->members[head->member - 1] : NULL;
 }
 
@@ -372,6 +372,9 @@ static int serve_call(struct channel *channel, struct wire *w)
 	call_channel = channel->sock;
 	int32_t rc = run_op(channel->host, &head, &call, &args, &list, &err) < 0 ? -1 : 0;
 	call_channel = -1;
+	/* The daemon orders calls, outside of this process: who looks for a driver later, with this lock, sees what this call wrote. */
+	pthread_mutex_lock(&channel->host->members_lock);
+	pthread_mutex_unlock(&channel->host->members_lock);
 	int sent = answer(channel, op, rc, &args, &list, &err);
 	if (in >= 0)
 		close(in);

@@ -123,13 +123,15 @@ BROKEN = {
     "the option is not named": ('unknown option \\"%s\\" (there are none)", name, options->items[i].key', 'no", name',
                                 {"create refuses an unknown option by name"}),
     "names are listed twice": ("entry->d_name[0] != '.' && visit", "entry->d_name[0] != '.' && !visit(arg, entry->d_name) && visit",
-                               {"list has it once", "after a restart the volume is there", "8 threads with a volume each do not disturb one another"}),
+                               {"list has it once", "after a restart the volume is there", "after a reload the volume is there",
+                                "8 threads with a volume each do not disturb one another"}),
     "inspect knows everything": ("struct gantry_volume_info *info, struct gantry_error *err)\n{\n\tstruct driver *driver = context;\n\t(void)call;\n"
                                  "\tif (find(driver, name, err) < 0)\n\t\treturn -1;",
                                  "struct gantry_volume_info *info, struct gantry_error *err)\n{\n\tstruct driver *driver = context;\n\t(void)call, (void)err;",
                                  {"inspect of an unknown volume: not found", "inspect of it: not found"}),
     "mount describes nothing": ('snprintf(mount->type, sizeof mount->type, "bind");', "mount->type[0] = 0;",
-                                {"mount describes a mount", "it can be mounted", "8 threads with a volume each do not disturb one another"}),
+                                {"mount describes a mount", "it can be mounted", "mount before a reload", "it can be mounted for another container",
+                                 "8 threads with a volume each do not disturb one another"}),
     "mount leads nowhere": ('"%s/%s", driver->host->state_dir, name) >= (int)sizeof mount->source', '"%s/none/%s", driver->host->state_dir, name) >= '
                             "(int)sizeof mount->source", {"what mount describes can be mounted"}),
     "release wants a mount": ("\treturn 0; /* a bind mount needs nothing undone */",
@@ -143,7 +145,7 @@ BROKEN = {
     "remove wants a volume": ("\tif (remove_tree(driver->volumes, name) < 0)", "\tif (find(driver, name, err) < 0)\n\t\treturn -1;\n"
                               "\tif (remove_tree(driver->volumes, name) < 0)", {"remove of what is gone is success", "remove of what never was is success"}),
     "volumes are forgotten": ("\tclose(driver->volumes);\n\tfree(driver);", '\tunlinkat(driver->volumes, "kit-a", AT_REMOVEDIR);\n\tclose(driver->volumes);\n\tfree(driver);',
-                              {"after a restart the volume is there"}),
+                              {"after a restart the volume is there", "after a reload the volume is there", "it can be mounted for another container"}),
     "a descriptor leaks": ("\tclose(driver->volumes);\n\tfree(driver);", "\tfree(driver);", {"no file descriptor is left behind"}),
     "the umask is changed": ("\tclose(driver->volumes);\n\tfree(driver);", "\tumask(0);\n\tclose(driver->volumes);\n\tfree(driver);",
                              {"umask and working directory are as before"}),

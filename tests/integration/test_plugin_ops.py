@@ -13,8 +13,11 @@ import time
 import pytest
 
 from harness import BUILD, IMAGE, sanitized, wait_until
+import test_macvlan
+from test_cni import cni  # noqa: F401
 from test_isolate import fetch, process, running, serve
 from test_overlay import all_meet, create, make_cluster, networks, pings, resolves, sleeper  # noqa: F401
+from test_storage_btrfs import btrfs, disk  # noqa: F401
 from test_volume_plugins import host, place, plugin  # noqa: F401
 
 METRICS = "127.0.0.1:9323"
@@ -351,17 +354,67 @@ def test_news_of_other_hosts_after_a_reload(make_cluster):  # noqa: F811
     wait_until(lambda: not networks(a), 15, "the network going")
 
 
+def test_networks_of_cni(cni):  # noqa: F811
+    """What the plugins were asked for is remembered on disk; the namespaces are pinned there."""
+    d = cni.daemon
+    cni.bridge("10.88.0.0/24")
+    cni.create()
+    first, second = cni.start("one", "-p", "127.0.0.1:8081:80"), cni.start("two")
+    for _ in range(2):
+        d.gantry("plugin", "reload", "net-cni")
+        assert cni.pings("one", second["IPAddress"]) and cni.pings("two", first["IPAddress"]) and "8081" in str(cni.rules())
+    third = cni.start("three")
+    assert cni.pings("three", first["IPAddress"]) and len({first["IPAddress"], second["IPAddress"], third["IPAddress"]}) == 3
+    d.docker("rm", "-f", "one", "two", "three")
+    assert cni.leased() == [] and cni.rules() == [] and cni.pins() == []
+
+
+@pytest.mark.skipif(not test_macvlan.kernel_has("macvlan"), reason="this kernel has no macvlan links (CONFIG_MACVLAN, module macvlan)")
+def test_networks_of_macvlan(fresh_daemon):
+    wire = test_macvlan.cable(fresh_daemon)
+    try:
+        fresh_daemon.start()
+        test_macvlan.network(fresh_daemon, "lan")
+        fresh_daemon.docker("run", "-d", "--name", "one", "--network", "lan", "--ip", "10.77.0.20", IMAGE, "sleep", "1000")
+        wire.reaches("10.77.0.20")
+        for last in (21, 22):
+            fresh_daemon.gantry("plugin", "reload", "net-macvlan")
+            assert not wire.loses("10.77.0.20")
+            fresh_daemon.docker("run", "-d", "--network", "lan", "--ip", f"10.77.0.{last}", IMAGE, "sleep", "1000")
+            wire.reaches(f"10.77.0.{last}")
+        fresh_daemon.remove_everything()
+        assert not fresh_daemon.audit()
+    finally:
+        test_macvlan.unplug(wire)
+
+
+def test_layers_of_btrfs(btrfs):  # noqa: F811
+    btrfs.docker("run", "-d", "--name", "one", IMAGE, "sh", "-c", "echo own >/file; sleep 1000")
+    wait_until(lambda: btrfs.docker("exec", "one", "cat", "/file", check=False).out == "own\n", what="the file")
+
+    def commit():
+        btrfs.docker("commit", "one", "snapshot")
+        assert btrfs.docker("run", "--rm", "snapshot", "cat", "/file").out == "own\n"
+        btrfs.docker("image", "rm", "snapshot")
+
+    with Work(commit) as work:
+        for _ in range(3):
+            btrfs.gantry("plugin", "reload", "--timeout", "60", "storage-btrfs")
+            work.more()
+    assert btrfs.docker("exec", "one", "cat", "/file").out == "own\n"
+
+
 # ---- disable, enable ----
 
 def rows(d):
     """What docker plugin ls shows of each: enabled."""
-    return {row["Name"]: row["Enabled"] for row in map(json.loads, d.docker("plugin", "ls", "--format", "{{json .}}").out.splitlines())}
+    return {row["Name"]: str(row["Enabled"]).lower() == "true" for row in map(json.loads, d.docker("plugin", "ls", "--format", "{{json .}}").out.splitlines())}
 
 
 def test_dockers_commands(one):
     d = one.daemon
     d.start()
-    assert rows(d)["net-macvlan"] in (True, "true") and len(rows(d)) == len(os.listdir(one.dir))
+    assert rows(d)["net-macvlan"] and len(rows(d)) == len(os.listdir(one.dir))
     inspected, = json.loads(d.docker("plugin", "inspect", "net-macvlan").out)
     assert inspected["Name"] == "net-macvlan" and inspected["Enabled"] and inspected["Config"]["Interface"]["Types"]
     with contextlib.closing(d.popen("docker", "events", "--filter", "type=plugin", "--format", "{{.Action}} {{.Actor.ID}}").stdout) as events:
@@ -440,7 +493,7 @@ def test_what_is_disabled_stays_so(one):
     assert json.load(open(document)) == {"Version": 1, "Name": "vol-local", "Enabled": False}
     for crash in (False, True):
         d.restart(crash)
-        assert rows(d)["vol-local"] in (False, "false")
+        assert not rows(d)["vol-local"]
         refused = d.docker("volume", "create", "data", check=False)
         assert refused.code == 1 and re.search(r'no volume driver named "local" is loaded \(there .*plugin vol-local is disabled', refused.err), refused
     d.docker("plugin", "enable", "vol-local")
@@ -450,11 +503,29 @@ def test_what_is_disabled_stays_so(one):
     # The configuration outweighs the command.
     one.configure({"plugin.net-macvlan": {"enabled": "no"}})
     d.restart()
-    assert rows(d)["net-macvlan"] in (False, "false")
+    assert not rows(d)["net-macvlan"]
     refused = d.docker("plugin", "enable", "net-macvlan", check=False)
     assert refused.code == 1 and re.search(r"gantryd.ini:\d+: \[plugin.net-macvlan\] enabled: the configuration switches the plugin off", refused.err), refused
     one.configure({})
     d.docker("plugin", "enable", "net-macvlan")
+
+
+def test_the_daemon_is_killed_while_it_disables_and_enables(one):
+    """Whatever was asked last has happened or has not: the next daemon says which, and works either way."""
+    d = one.daemon
+    d.start()
+    for round in range(6 if sanitized() else 12):
+        client = d.popen("sh", "-c", "while gantry plugin disable net-macvlan && gantry plugin enable net-macvlan; do :; done")
+        time.sleep(0.05 + 0.02 * round)
+        d.kill9()
+        client.communicate()
+        disabled = os.path.exists(os.path.join(d.root, "plugins", "net-macvlan.json"))
+        d.start()
+        assert rows(d)["net-macvlan"] == (not disabled)
+        if disabled:
+            d.gantry("plugin", "enable", "net-macvlan")
+        assert "macvlan" in d.json("GET", "/info")["Plugins"]["Network"]
+    assert os.listdir(os.path.join(d.root, "plugins")) == [] and not os.path.exists(os.path.join(d.root, "quarantine", "plugins"))
 
 
 def test_documents_that_are_none_disable_nothing(one):
@@ -470,7 +541,7 @@ def test_documents_that_are_none_disable_nothing(one):
     os.mkdir(os.path.join(place, "net-overlay.json"))
     os.symlink("/etc/passwd", os.path.join(place, "storage-btrfs.json"))
     d.start()
-    assert all(value in (True, "true") for name, value in rows(d).items() if name != "storage-btrfs"), rows(d)
+    assert all(enabled for name, enabled in rows(d).items() if name != "storage-btrfs"), rows(d)
     assert "nobody" not in rows(d)
     d.docker("volume", "create", "data")
     d.docker("plugin", "disable", "net-cni")

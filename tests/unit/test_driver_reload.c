@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "driver/internal.h"
 
 #define PATIENCE (20 * GT_SECOND)
@@ -385,6 +386,35 @@ static void what_does_not_open_leads_back(void **state)
 	assert_version(state, "2");
 }
 
+static void one_that_cannot_go_back_is_mended_by_another(void **state)
+{
+	struct drivers_fixture *fixture = *state;
+	struct gt_error err = { 0 };
+	bool disturbed = false;
+	start_with(state, "tests/plugins/reload-once.so", "");
+	struct gt_driver *volume = found(state, GANTRY_VOLUME), *network = found(state, GANTRY_NETWORK);
+	make_networks(network);
+	plant_plugin(fixture, "tests/plugins/reload-closed.so", "reload.so");
+	gt_log_set_level(GT_ERROR + 1);
+	assert_int_equal(reload_within(state, PATIENCE, &disturbed, &err), -1);
+	gt_log_set_level(GT_ERROR);
+	assert_true(disturbed);
+	assert_non_null(strstr(err.message, "plugin reload was not reloaded: "));
+	assert_non_null(strstr(err.message, "driver reload cannot be opened again from the old file (driver reload: version 7 opens once), nor from the new one: "));
+	assert_non_null(strstr(err.message, "driver reload: version 3 does not open"));
+	assert_fails(gt_vol_create(volume, "vol", NULL, &err), err, GT_UNAVAILABLE, "driver reload: it cannot be used: driver reload: version 7 opens once");
+	assert_null(gt_driver_find(fixture->drivers, GANTRY_VOLUME, "reload", &err));
+	assert_string_equal(err.message, "the volume driver \"reload\" could not be opened: driver reload: version 7 opens once");
+	/* What goes meanwhile does not come back. */
+	gt_error_clear(&err);
+	assert_int_equal(gt_net_leave(network, "n1", "x0", -1, &err), -1);
+	assert_int_equal(gt_net_unpublish(network, "n1", "x3", &err), -1);
+	plant_plugin(fixture, "tests/plugins/reload-2.so", "reload.so");
+	reload(state);
+	assert_ok(gt_vol_create(volume, "vol", NULL, &err), err);
+	assert_knows(state, "2: n0:known n1:known x2:10.0.0.2/24,alice x3:10.0.0.2/24,bob");
+}
+
 static void a_file_that_was_written_over_is_refused(void **state)
 {
 	struct drivers_fixture *fixture = *state;
@@ -597,6 +627,7 @@ int main(void)
 		TEST(a_bad_file_is_refused_and_the_old_one_goes_on),
 		TEST(bad_settings_are_refused_with_file_and_line),
 		TEST(what_does_not_open_leads_back),
+		TEST(one_that_cannot_go_back_is_mended_by_another),
 		TEST(a_file_that_was_written_over_is_refused),
 		TEST(unknown_names_are_told_apart),
 		TEST(one_that_could_not_be_opened_is_tried_again),

@@ -27,6 +27,9 @@
 #ifndef OPEN_FAILS
 #define OPEN_FAILS 0
 #endif
+#ifndef OPENS_ONCE
+#define OPENS_ONCE 0
+#endif
 #ifndef RECONCILE_FAILS
 #define RECONCILE_FAILS 0
 #endif
@@ -69,6 +72,8 @@ static int reload_open(const struct gantry_host *host, const char *driver_name, 
 	(void)driver_name;
 	if (OPEN_FAILS)
 		return gantry_fail(err, GANTRY_E_UNSUPPORTED, "version " VERSION " does not open");
+	if (OPENS_ONCE && atomic_load(&lives) >= 3)
+		return gantry_fail(err, GANTRY_E_UNSUPPORTED, "version " VERSION " opens once");
 	struct reload *self = calloc(1, sizeof *self);
 	if (!self)
 		return gantry_fail(err, GANTRY_E_INTERNAL, "out of memory");
