@@ -32,6 +32,7 @@
 #include "engine/engine.h"
 
 #define DEFAULT_CONFIG GANTRY_SYSCONF "/gantryd.ini"
+#define FD_TABLE 4096   /* room for a thousand containers */
 
 struct daemon {
 	const char *config_path;
@@ -107,6 +108,10 @@ static void tune_process(void)
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
+	/* The table of descriptors grows now: with more than one thread each growth waits until every CPU has been through the scheduler. */
+	int high = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, FD_TABLE - 1);
+	if (high >= 0)
+		close(high);
 }
 
 static void reload(struct daemon *daemon)
