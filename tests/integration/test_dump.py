@@ -83,7 +83,7 @@ def add_blocker(daemon, tmp_path, isolate):
     source, = (tmp_path / "blocker").glob("*.c")
     before = "static int volume_create("
     text = source.read_text().replace(before, f'#define DIRECTORY "{files}"\n{BLOCKER}\n{before}', 1)
-    source.write_text(text.replace("if (mkdirat(", 'if (strncmp(name, "stuck", 5) == 0)\n\t\tblocker_waits_for_its_file(name);\n\tif (mkdirat(', 1))
+    source.write_text(text.replace("snprintf(mount->type", 'if (strncmp(name, "stuck", 5) == 0)\n\t\tblocker_waits_for_its_file(name);\n\tsnprintf(mount->type', 1))
     subprocess.run(["gcc", "-D_GNU_SOURCE", "-g", "-O1", "-fPIC", "-shared", "-I", REPO + "/sdk", "-o", plugins / "blocker.so", source], check=True)
     daemon.write_ini({"daemon": {"plugin_dir": plugins}, "plugin.blocker": {"isolate": isolate}})
     return files
@@ -94,16 +94,18 @@ def test_a_driver_that_hangs(fresh_daemon, tmp_path, isolate):
     files = add_blocker(fresh_daemon, tmp_path, isolate)
     fresh_daemon.start()
     fresh_daemon.docker("volume", "create", "-d", "blocker", "free")
-    stuck = [threading.Thread(target=fresh_daemon.api, args=("POST", "/volumes/create", {"Name": name, "Driver": "blocker"})) for name in ("stuck1", "other")]
+    fresh_daemon.docker("volume", "create", "-d", "blocker", "stuck1")
+    cid = fresh_daemon.docker("create", "--name", "held", "-v", "stuck1:/m", IMAGE, "true").out.strip()
+    stuck = [threading.Thread(target=fresh_daemon.api, args=("POST", "/containers/held/start")) for _ in range(2)]
     stuck[0].start()
     try:
         wait_until(lambda: dump(fresh_daemon)["Engine"]["DriverCalls"], what="the call in a dump")
         stuck[1].start()
-        waiting = wait_until(lambda: [t for t in dump(fresh_daemon)["Threads"] if t.get("WaitsForLock") == "volumes"], what="a thread that waits for the lock")
+        waiting = wait_until(lambda: [t for t in dump(fresh_daemon)["Threads"] if t.get("WaitsForLock") == f"op of container {cid[:12]}"], what="a thread that waits for the lock")
         document = dump(fresh_daemon)
         engine = document["Engine"]
         call, = engine["DriverCalls"]
-        assert (call["Kind"], call["Driver"], call["Op"]) == ("volume", "blocker", "create") and call["Seconds"] > 0
+        assert (call["Kind"], call["Driver"], call["Op"]) == ("volume", "blocker", "mount") and call["Seconds"] > 0
         if isolate == "none":
             assert engine["PluginProcesses"] == []
             hanging, = stack_of(document, "blocker_waits_for_its_file")
@@ -115,10 +117,10 @@ def test_a_driver_that_hangs(fresh_daemon, tmp_path, isolate):
             assert process["Pid"] in [thread["Thread"] for thread in process["Threads"]] and process["Pid"] != fresh_daemon.process.pid
             assert call["Thread"] in [thread["Thread"] for thread in document["Threads"]]
         assert any(frame.endswith(" blocker.so") for frame in hanging["Stack"])
-        lock, = [lock for lock in engine["LocksHeld"] if lock["Name"] == "volumes"]
+        lock, = [lock for lock in engine["LocksHeld"] if lock["Name"] == f"op of container {cid[:12]}"]
         assert lock["HeldBy"] == call["Thread"] and waiting[0]["Thread"] != call["Thread"]
-        assert engine["Volumes"] is None
-        assert {"POST"} == {request["Method"] for request in document["Requests"] if request["Uri"].endswith("/volumes/create")}
+        assert sorted(engine["Volumes"]) == ["free", "stuck1"], "no table is locked while a driver works"
+        assert {"POST"} == {request["Method"] for request in document["Requests"] if request["Uri"].endswith("/held/start")}
         assert call["Thread"] in [request["Thread"] for request in document["Requests"]]
         assert fresh_daemon.docker("run", "--rm", IMAGE, "echo", "goes on").out == "goes on\n"
     finally:
