@@ -376,6 +376,8 @@ int gt_volumes_open(struct gt_engine *engine, struct gt_error *err);
 void gt_volumes_close(struct gt_engine *engine);
 /* At start-up, when it is known which containers live: drivers that count their mounts are told. A worker does it, as drivers may wait for others. */
 void gt_volumes_reconcile(struct gt_engine *engine);
+/* The same for one driver, which was opened later. */
+void gt_volumes_tell(struct gt_engine *engine, const char *name);
 /* create: Binds, Mounts, Tmpfs, image and Config Volumes, VolumesFrom -> ctr->mounts, making volumes; undone by
  * gt_mounts_release(.., remove_anonymous). */
 int gt_mounts_resolve(struct gt_container *ctr, const struct gt_image *image, struct gt_error *err);

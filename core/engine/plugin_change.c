@@ -136,15 +136,18 @@ static struct gt_config *read_config(struct gt_engine *engine, struct gt_error *
 	return gt_config_load(config->file, config->file_given, &fresh, err) < 0 ? NULL : fresh;
 }
 
-/* Networks that were there before their driver. */
-static void take_up_networks(struct gt_engine *engine, const char *name)
+/* Networks, and volumes in use, that were there before their driver. */
+static void take_up(struct gt_engine *engine, const char *name)
 {
 	AUTO_JSON json_t *drivers = gt_plugin_drivers(engine->drivers, name, NULL);
 	size_t i;
 	json_t *driver;
 	json_array_foreach(drivers, i, driver) {
-		if (strcmp(json_string_value(json_object_get(driver, "Kind")), "network") == 0)
-			gt_networks_take_up(engine, json_string_value(json_object_get(driver, "Name")));
+		const char *kind = json_string_value(json_object_get(driver, "Kind")), *driver_name = json_string_value(json_object_get(driver, "Name"));
+		if (strcmp(kind, "network") == 0)
+			gt_networks_take_up(engine, driver_name);
+		else if (strcmp(kind, "volume") == 0)
+			gt_volumes_tell(engine, driver_name);
 	}
 }
 
@@ -157,7 +160,7 @@ int gt_plugins_enable(struct gt_engine *engine, const char *name, struct gt_erro
 		return -1;
 	if (gt_store_remove(engine->disabled, name, err) < 0)
 		return gt_context(err, "plugin %s is enabled, but will not be after a restart", name);
-	take_up_networks(engine, name);
+	take_up(engine, name);
 	watch_again(engine, name);
 	tell(engine, name, "enable");
 	return 0;

@@ -334,25 +334,29 @@ static json_t *drivers_to_tell(struct gt_engine *engine)
 	return names;
 }
 
+void gt_volumes_tell(struct gt_engine *engine, const char *name)
+{
+	struct gt_driver *driver = gt_driver_find(engine->drivers, GANTRY_VOLUME, name, NULL);
+	if (!driver || !gt_vol_counts(driver))
+		return; /* a volume says when it is used that its driver is not there */
+	struct gt_container **all = gt_containers_all(engine, NULL);
+	struct tally *tally = gt_xcalloc(1, sizeof *tally);
+	*tally = (struct tally){ .driver = driver };
+	for (size_t i = 0; all[i]; i++) {
+		if (gt_container_is_running(all[i]))
+			count_uses(tally, all[i]);
+	}
+	gt_containers_put(all);
+	gt_work(engine, run_tally, tally);
+}
+
 void gt_volumes_reconcile(struct gt_engine *engine)
 {
 	AUTO_JSON json_t *names = drivers_to_tell(engine);
-	struct gt_container **all = gt_containers_all(engine, NULL);
 	const char *name;
 	json_t *value;
-	json_object_foreach(names, name, value) {
-		struct gt_driver *driver = gt_driver_find(engine->drivers, GANTRY_VOLUME, name, NULL);
-		if (!driver || !gt_vol_counts(driver))
-			continue; /* a volume says when it is used that its driver is not there */
-		struct tally *tally = gt_xcalloc(1, sizeof *tally);
-		*tally = (struct tally){ .driver = driver };
-		for (size_t i = 0; all[i]; i++) {
-			if (gt_container_is_running(all[i]))
-				count_uses(tally, all[i]);
-		}
-		gt_work(engine, run_tally, tally);
-	}
-	gt_containers_put(all);
+	json_object_foreach(names, name, value)
+		gt_volumes_tell(engine, name);
 }
 
 /* ---- removal ---- */

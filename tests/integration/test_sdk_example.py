@@ -91,6 +91,23 @@ def test_a_volume_without_containers_has_no_device(loop_daemon, tmp_path):
     assert given_back(daemon)
 
 
+def test_it_is_taken_up_and_replaced_while_containers_run(example, fresh_daemon):
+    daemon = fresh_daemon
+    daemon.start()
+    daemon.write_ini({"plugin.vol-loop": {"path": example / "vol-loop.so", "size": "16m"}})
+    daemon.gantry("plugin", "enable", "vol-loop")
+    daemon.docker("volume", "create", "-d", "loop", "data")
+    daemon.docker("run", "--rm", "-v", "data:/data", IMAGE, "touch", "/data/file")
+    assert given_back(daemon)
+    daemon.docker("run", "-d", "--name", "c1", "-v", "data:/data", IMAGE, "sleep", "60")
+    daemon.gantry("plugin", "reload", "vol-loop")
+    daemon.docker("run", "--rm", "-v", "data:/data", IMAGE, "cat", "/data/file")
+    assert len(devices_of(daemon.root)) == 1
+    daemon.docker("rm", "-f", "c1")
+    assert given_back(daemon)
+    daemon.docker("volume", "rm", "data")
+
+
 def test_in_a_user_namespace_files_are_the_containers(example, fresh_daemon):
     fresh_daemon.write_ini({"plugin.vol-loop": {"path": example / "vol-loop.so"}, "runtime": {"userns_remap": "300000:65536"}})
     fresh_daemon.start()

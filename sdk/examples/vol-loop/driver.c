@@ -186,7 +186,7 @@ static int volume_create(void *context, const struct gantry_call *call, const ch
 			 struct gantry_error *err)
 {
 	struct driver *driver = context;
-	struct stat image;
+	struct stat image = { 0 };
 	struct gantry_error ignored = { .size = sizeof ignored };
 	uint64_t bytes;
 	(void)call;
@@ -289,7 +289,7 @@ static int volume_list(void *context, const struct gantry_call *call, gantry_vis
 static int volume_inspect(void *context, const struct gantry_call *call, const char *name, struct gantry_volume_info *info, struct gantry_error *err)
 {
 	struct driver *driver = context;
-	struct stat image;
+	struct stat image = { 0 };
 	struct statx times;
 	char device[DISK_DEVICE_MAX];
 	(void)call;
@@ -314,7 +314,7 @@ static int volume_inspect(void *context, const struct gantry_call *call, const c
 static int volume_usage(void *context, const struct gantry_call *call, const char *name, struct gantry_usage *usage, struct gantry_error *err)
 {
 	struct driver *driver = context;
-	struct stat image;
+	struct stat image = { 0 };
 	(void)call;
 	if (find_image(driver, name, &image, err) < 0)
 		return -1;
