@@ -83,7 +83,7 @@ def host():
             if line.startswith("model name"):
                 model = line.partition(":")[2].strip()
                 break
-    return f"Linux {platform.release()}, {os.cpu_count()} CPUs ({model})"
+    return f"Linux {platform.release().partition('-')[0]}, {os.cpu_count()} CPUs ({model})"
 
 
 def scale(bars):
