@@ -162,7 +162,12 @@ class Client:
         ended = {"exited"} | ({GONE} if c.auto else set())
         if not up or "created" in c.states or GONE in c.states:
             ended |= maybe
-        self.ask_for(c, ended, "POST", path)
+        self.ask_for(c, ended, "POST", path, may=self.thawed(c))
+
+    @staticmethod
+    def thawed(c):
+        """One that is paused is let go on before it is ended, and a death can come in between."""
+        return {"running"} if "paused" in c.states else set()
 
     def stop(self, c):
         self.end(c, f"/containers/{c.name}/stop?t=0")
@@ -178,7 +183,7 @@ class Client:
         self.ask_for(c, ends, "POST", f"/containers/{c.name}/unpause")
 
     def remove(self, c, force=0):
-        status, _ = self.ask_for(c, {GONE}, "DELETE", f"/containers/{c.name}?v=1&force={force}", may={"exited"} if force else set())
+        status, _ = self.ask_for(c, {GONE}, "DELETE", f"/containers/{c.name}?v=1&force={force}", may={"exited"} | self.thawed(c) if force else set())
         if force:
             c.codes.add(137)
         if status and status < 300:
